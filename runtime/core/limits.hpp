@@ -1,0 +1,44 @@
+// Every bound of the system has a name here. Over a limit is an honest reply (bad_input or overloaded), never growth.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace troupe::limits {
+
+// Files.
+inline constexpr std::size_t safetensors_header_bytes_max = 100u << 20;
+inline constexpr std::size_t json_file_bytes_max = 512u << 20; // the index of a 685 B model is 9 MB, a tokenizer 8 MB
+inline constexpr int json_depth_max = 64;
+
+// One request (operations.md, section 4, "Limits").
+inline constexpr std::size_t http_body_bytes_max = 8u << 20;
+inline constexpr std::size_t http_header_bytes_max = 16u << 10;
+inline constexpr std::size_t http_connections_max = 4096;
+inline constexpr int max_tokens_max = 32768;
+inline constexpr int choices_max = 8; // `n`
+inline constexpr std::size_t stop_strings_max = 16;
+inline constexpr std::size_t stop_string_bytes_max = 256;
+inline constexpr int top_logprobs_max = 20;
+
+// Router and scheduler.
+inline constexpr std::size_t waiting_requests_max = 1024;
+inline constexpr int max_num_seqs_default = 64;
+inline constexpr int max_num_batched_tokens_default = 512;
+inline constexpr int max_model_len_default = 4096;
+inline constexpr double kv_cache_ratio_default = 0.8;
+/// Tokens in one page of the latent cache (FlashMLA's page size, and the CUDA kernels').
+inline constexpr int page_tokens = 64;
+
+// Cluster.
+inline constexpr std::chrono::milliseconds rpc_timeout{10'000};
+inline constexpr std::chrono::milliseconds dispatch_timeout{30'000};
+inline constexpr std::chrono::milliseconds heartbeat_interval{500};
+inline constexpr std::chrono::milliseconds drain_timeout{20'000};
+inline constexpr int restart_intensity = 3; // restarts of one role ...
+inline constexpr std::chrono::seconds restart_period{60}; // ... within this time before giving up
+inline constexpr std::chrono::milliseconds restart_delay_min{100};
+inline constexpr std::chrono::milliseconds restart_delay_max{30'000};
+
+} // namespace troupe::limits
