@@ -1,5 +1,5 @@
-// The seam between gateways (HTTP, actor RPC) and the router: tokens in, token events out. No CAF here, so that a gateway
-// is tested against a fake.
+// The seam between gateways (HTTP, actor RPC) and the router: tokens in, token events out. No CAF here, so that a
+// gateway is tested against a fake.
 #pragma once
 
 #include "runtime/core/generation.hpp"
@@ -14,16 +14,16 @@ namespace troupe {
 
 /// One role process or in-process role as `troupe status` and /health show it.
 struct role_status {
-  std::string role;           ///< "router", "kv_cache", "expert_shard", "supervisor"
-  std::string name;           ///< "kv_cache-0"
-  std::string device;         ///< "cpu/amx_bf16 x2"
-  std::string state;          ///< "starting", "ready", "draining", "lost"
+  std::string role;   ///< "router", "kv_cache", "expert_shard", "supervisor"
+  std::string name;   ///< "kv_cache-0"
+  std::string device; ///< "cpu/amx_bf16 x2"
+  std::string state;  ///< "starting", "ready", "draining", "lost"
   std::int64_t pid = 0;
-  std::uint64_t steps = 0;    ///< progress counter: moves while there is work
+  std::uint64_t steps = 0;      ///< progress counter: moves while there is work
   std::int64_t step_age_ms = 0; ///< since the counter moved while there was work; 0 when idle
-  std::int32_t running = 0;   ///< requests (kv_cache) or dispatches (expert_shard) in work
+  std::int32_t running = 0;     ///< requests (kv_cache) or dispatches (expert_shard) in work
   std::int32_t waiting = 0;
-  double kv_usage = 0;        ///< pages in use / pages
+  double kv_usage = 0; ///< pages in use / pages
   std::uint32_t restarts = 0;
 };
 

@@ -11,10 +11,10 @@ enum class tensor_type : std::uint8_t { f32, bf16, f16, f8_e4m3 };
 
 constexpr std::size_t bytes_of(tensor_type type) {
   switch (type) {
-    case tensor_type::f32: return 4;
-    case tensor_type::bf16:
-    case tensor_type::f16: return 2;
-    case tensor_type::f8_e4m3: return 1;
+  case tensor_type::f32: return 4;
+  case tensor_type::bf16:
+  case tensor_type::f16: return 2;
+  case tensor_type::f8_e4m3: return 1;
   }
   return 0;
 }

@@ -36,7 +36,7 @@ inline constexpr std::chrono::milliseconds rpc_timeout{10'000};
 inline constexpr std::chrono::milliseconds dispatch_timeout{30'000};
 inline constexpr std::chrono::milliseconds heartbeat_interval{500};
 inline constexpr std::chrono::milliseconds drain_timeout{20'000};
-inline constexpr int restart_intensity = 3; // restarts of one role ...
+inline constexpr int restart_intensity = 3;               // restarts of one role ...
 inline constexpr std::chrono::seconds restart_period{60}; // ... within this time before giving up
 inline constexpr std::chrono::milliseconds restart_delay_min{100};
 inline constexpr std::chrono::milliseconds restart_delay_max{30'000};

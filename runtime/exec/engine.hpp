@@ -1,5 +1,5 @@
-// What a kv_cache asks of its device. The CPU engine and the CUDA plug-in implement it; sim_engine makes it a hash chain
-// for tests. One step: forward() -> sample -> draft(). All calls come from the one thread that owns the engine.
+// What a kv_cache asks of its device. The CPU engine and the CUDA plug-in implement it; sim_engine makes it a hash
+// chain for tests. One step: forward() -> sample -> draft(). All calls come from the one thread that owns the engine.
 #pragma once
 
 #include "runtime/core/ids.hpp"
@@ -15,27 +15,27 @@ namespace troupe::exec {
 
 /// Consecutive rows of one sequence in one step: a prefill chunk, or the last token and its drafts.
 struct row_group {
-  std::span<const token_id> tokens;  ///< ids at positions first_position, first_position + 1, ...
+  std::span<const token_id> tokens; ///< ids at positions first_position, first_position + 1, ...
   std::int32_t first_position = 0;
-  std::span<const page_id> pages;    ///< page i holds positions [64 i, 64 i + 64); covers every row
-  std::int32_t logit_rows = 1;       ///< logits are wanted for the last so many rows; 0 inside a prompt
+  std::span<const page_id> pages; ///< page i holds positions [64 i, 64 i + 64); covers every row
+  std::int32_t logit_rows = 1;    ///< logits are wanted for the last so many rows; 0 inside a prompt
 };
 
 /// Rows of the last forward() that the MTP module shall see, now that their next tokens are known (model-spec.md 10).
 struct draft_group {
-  std::int32_t first_row = 0;            ///< row of the last forward(), counted over all groups
+  std::int32_t first_row = 0; ///< row of the last forward(), counted over all groups
   std::int32_t first_position = 0;
   std::span<const token_id> next_tokens; ///< next_tokens[i] follows row first_row + i
   std::span<const page_id> pages;
-  bool wants_draft = true;               ///< false inside a prompt: only the module's KV is filled
+  bool wants_draft = true; ///< false inside a prompt: only the module's KV is filled
 };
 
 struct engine_info {
-  std::string name;            ///< "cpu/amx_bf16", "cuda/sm_90a", "sim": numbers agree bit by bit within one name
+  std::string name; ///< "cpu/amx_bf16", "cuda/sm_90a", "sim": numbers agree bit by bit within one name
   std::int32_t vocab_size = 0;
   std::int32_t page_count = 0; ///< pages of the pool, each limits::page_tokens positions of all layers
   std::size_t page_bytes = 0;
-  bool can_draft = false;      ///< the checkpoint has an MTP module
+  bool can_draft = false; ///< the checkpoint has an MTP module
 };
 
 class engine {

@@ -34,11 +34,11 @@ struct model_config {
   int hidden_size = 0;
   int intermediate_size = 0;
   int moe_intermediate_size = 0;
-  int layer_count = 0;       ///< num_hidden_layers: main layers, without the MTP module
-  int mtp_layer_count = 0;   ///< num_nextn_predict_layers
+  int layer_count = 0;     ///< num_hidden_layers: main layers, without the MTP module
+  int mtp_layer_count = 0; ///< num_nextn_predict_layers
   int head_count = 0;
   int shared_expert_count = 0;
-  int expert_count = 0;      ///< n_routed_experts
+  int expert_count = 0; ///< n_routed_experts
   int experts_per_token = 0;
   int group_count = 1;
   int topk_group = 1;

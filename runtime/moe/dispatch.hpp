@@ -31,7 +31,7 @@ struct shard_batch {
   layer_index layer = 0;
   element type = element::f32;
   std::int32_t hidden_size = 0;
-  std::vector<std::byte> inputs;    ///< [distinct rows, hidden_size]
+  std::vector<std::byte> inputs;     ///< [distinct rows, hidden_size]
   std::vector<expert_index> experts; ///< [pairs]
   std::vector<std::int32_t> rows;    ///< [pairs], index into inputs
 };

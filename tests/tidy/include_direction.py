@@ -1,0 +1,85 @@
+"""Fails on an include that points upwards (ARCHITECTURE.md, "Tree"), or on a library outside the rooms that may use it."""
+
+import pathlib
+import re
+import sys
+
+# Who a room may include from, by longest matching prefix. A room may always include itself.
+ALLOWED = {
+    "kernels": [],
+    "runtime/core": [],
+    "runtime/model": ["runtime/core", "kernels"],
+    "runtime/kv": ["runtime/core"],
+    "runtime/moe": ["runtime/core", "kernels/tensor_type.hpp"],
+    "runtime/policy": ["runtime/core"],
+    "runtime/cluster": ["runtime/core"],
+    "runtime/sched": ["runtime/core", "runtime/kv"],
+    "runtime/exec": ["runtime/core", "runtime/model", "runtime/kv", "runtime/moe", "runtime/sched", "kernels"],
+    "runtime/net": ["runtime/core"],
+    "actors": ["runtime", "kernels"],
+    "launch": ["actors", "runtime", "kernels"],
+    "examples": ["launch", "actors", "runtime", "kernels"],
+    "tests": ["tests", "launch", "actors", "runtime", "kernels", "schemas"],
+}
+# Third-party headers and the only rooms that may see them.
+LIBRARIES = {
+    r"caf/": ["actors", "launch", "runtime/net", "tests", "examples"],
+    r"caf/io/": ["runtime/net", "tests"],
+    r"ucp/|uct/|ucs/": ["runtime/net"],
+    r"cuda|nccl|cublas": ["kernels/cuda", "runtime/exec/cuda", "tests/gpu"],
+    r"thread|mutex|condition_variable|sys/|unistd\.h": None,  # checked below, for the pure rooms only
+}
+PURE = ["runtime/policy", "runtime/sched", "runtime/kv", "runtime/moe", "runtime/cluster"]
+PURE_FORBIDDEN = r"thread|mutex|condition_variable|sys/.*|unistd\.h|fstream|iostream"
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+
+
+def within(path, prefix):
+    return path == prefix or path.startswith(prefix + "/")
+
+
+def complaints(path, text):
+    room = max((r for r in ALLOWED if within(path, r)), key=len, default=None)
+    for number, line in enumerate(text.splitlines(), 1):
+        match = INCLUDE.match(line)
+        if not match or room is None:
+            continue
+        quoted, target = match[1] == '"', match[2]
+        where = f"{path}:{number}"
+        if quoted and not any(within(target, ok) for ok in [room, *ALLOWED[room]]):
+            yield f"{where}: {room} may not include {target}"
+        for pattern, rooms in LIBRARIES.items():
+            if rooms is not None and not quoted and re.match(pattern, target) and not any(within(path, r) for r in rooms):
+                yield f"{where}: {target} may be included only in {', '.join(rooms)}"
+        if not quoted and any(within(path, r) for r in PURE) and re.fullmatch(PURE_FORBIDDEN, target):
+            yield f"{where}: {room} is pure and may not include <{target}>"
+
+
+def self_test():
+    bad = {
+        "kernels/cpu/a.cpp": '#include "runtime/core/ids.hpp"',
+        "runtime/model/a.cpp": '#include "actors/router.hpp"',
+        "runtime/exec/a.cpp": "#include <caf/actor.hpp>",
+        "actors/a.cpp": "#include <caf/io/middleman.hpp>",
+        "runtime/sched/a.cpp": "#include <thread>",
+        "runtime/kv/a.cpp": '#include "tests/support/golden.hpp"',
+    }
+    good = {"actors/a.cpp": '#include "runtime/core/ids.hpp"', "runtime/net/a.cpp": "#include <caf/io/middleman.hpp>"}
+    assert all(list(complaints(p, t)) for p, t in bad.items()), "an upward arrow was not seen"
+    assert not any(list(complaints(p, t)) for p, t in good.items()), "a downward arrow was refused"
+
+
+def main():
+    if sys.argv[1] == "--self-test":
+        return self_test()
+    root = pathlib.Path(sys.argv[1])
+    found = []
+    for top in sorted({room.split("/")[0] for room in ALLOWED}):
+        for file in sorted((root / top).rglob("*")):
+            if file.suffix in {".hpp", ".cpp", ".cu", ".cuh"}:
+                found += complaints(str(file.relative_to(root)), file.read_text())
+    print("\n".join(found) or "every include points downwards")
+    sys.exit(bool(found))
+
+
+main()
