@@ -15,7 +15,7 @@ template <class T>
 class [[nodiscard]] result {
  public:
   result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
-  result(error e) : state_(std::in_place_index<1>, std::move(e)) {}
+  result(troupe::error e) : state_(std::in_place_index<1>, std::move(e)) {}
 
   bool has_value() const { return state_.index() == 0; }
   explicit operator bool() const { return has_value(); }
@@ -45,7 +45,7 @@ template <>
 class [[nodiscard]] result<void> {
  public:
   result() = default;
-  result(error e) : error_(std::move(e)) {}
+  result(troupe::error e) : error_(std::move(e)) {}
 
   bool has_value() const { return !error_.has_value(); }
   explicit operator bool() const { return has_value(); }

@@ -1,0 +1,152 @@
+// Both directions walk the routing in an order that depends on the routing alone, so that neither the number of shards
+// nor the order of their answers can reach the bits of a sum.
+#include "runtime/moe/dispatch.hpp"
+
+#include "kernels/tensor_type.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+namespace troupe::moe {
+
+namespace {
+
+void append_row(shard_batch& batch, std::span<const float> row) {
+  const auto old_size = batch.inputs.size();
+  batch.inputs.resize(old_size + row.size() * bytes_of(batch.type));
+  auto* to = batch.inputs.data() + old_size;
+  if (batch.type == element::f32) {
+    std::memcpy(to, row.data(), row.size_bytes());
+    return;
+  }
+  for (std::size_t i = 0; i < row.size(); ++i) {
+    const auto bits = kernels::float_to_bf16(row[i]);
+    std::memcpy(to + 2 * i, &bits, 2);
+  }
+}
+
+/// sum += weight * output, element by element.
+void add_weighted(std::span<float> sum, float weight, const std::byte* output, element type) {
+  if (type == element::f32) {
+    for (std::size_t i = 0; i < sum.size(); ++i) {
+      float value;
+      std::memcpy(&value, output + 4 * i, 4);
+      sum[i] += weight * value;
+    }
+    return;
+  }
+  for (std::size_t i = 0; i < sum.size(); ++i) {
+    std::uint16_t bits;
+    std::memcpy(&bits, output + 2 * i, 2);
+    sum[i] += weight * kernels::bf16_to_float(bits);
+  }
+}
+
+/// Slots (row * experts_per_row + j) sorted by (expert, row): a counting sort.
+std::vector<std::int32_t> slots_by_expert(const routing& choice, std::size_t expert_count) {
+  std::vector<std::int32_t> begin(expert_count + 1);
+  for (const auto e : choice.experts) {
+    invariant(e >= 0 && static_cast<std::size_t>(e) < expert_count, "the gate chose an expert nobody owns");
+    ++begin[static_cast<std::size_t>(e) + 1];
+  }
+  for (std::size_t e = 0; e < expert_count; ++e) begin[e + 1] += begin[e];
+  std::vector<std::int32_t> slots(choice.experts.size());
+  for (std::size_t slot = 0; slot < slots.size(); ++slot)
+    slots[static_cast<std::size_t>(begin[static_cast<std::size_t>(choice.experts[slot])]++)] =
+        static_cast<std::int32_t>(slot);
+  return slots;
+}
+
+} // namespace
+
+dispatch_plan plan_dispatch(layer_index layer, const routing& choice, std::span<const float> inputs,
+                            std::int32_t hidden_size, element type, const placement& where) {
+  const auto rows = static_cast<std::size_t>(choice.row_count);
+  const auto per_row = static_cast<std::size_t>(choice.experts_per_row);
+  const auto hidden = static_cast<std::size_t>(hidden_size);
+  invariant(choice.experts.size() == rows * per_row, "a routing has experts_per_row experts a row");
+  invariant(inputs.size() == rows * hidden, "plan_dispatch needs one input row per routed row");
+  const auto slots = slots_by_expert(choice, where.owner.size());
+
+  std::vector<shard_id> shards = where.owner;
+  std::sort(shards.begin(), shards.end());
+  shards.erase(std::unique(shards.begin(), shards.end()), shards.end());
+  std::vector<std::size_t> part_of(where.owner.size());
+  for (std::size_t e = 0; e < part_of.size(); ++e)
+    part_of[e] =
+        static_cast<std::size_t>(std::lower_bound(shards.begin(), shards.end(), where.owner[e]) - shards.begin());
+
+  dispatch_plan plan{.parts = std::vector<dispatch_plan::part>(shards.size()), .row_count = choice.row_count};
+  for (std::size_t p = 0; p < shards.size(); ++p) {
+    plan.parts[p].shard = shards[p];
+    auto& batch = plan.parts[p].batch;
+    batch.layer = layer;
+    batch.type = type;
+    batch.hidden_size = hidden_size;
+  }
+
+  // A shard gets each of its rows once, ascending, however many of its experts want it.
+  std::vector<std::int32_t> sent_rows(shards.size(), 0);
+  std::vector<std::size_t> last_row(shards.size(), rows);
+  std::vector<std::int32_t> index_in_part(choice.experts.size());
+  for (std::size_t row = 0; row < rows; ++row)
+    for (std::size_t slot = row * per_row; slot < (row + 1) * per_row; ++slot) {
+      const auto p = part_of[static_cast<std::size_t>(choice.experts[slot])];
+      if (last_row[p] != row) {
+        append_row(plan.parts[p].batch, inputs.subspan(row * hidden, hidden));
+        last_row[p] = row;
+        ++sent_rows[p];
+      }
+      index_in_part[slot] = sent_rows[p] - 1;
+    }
+
+  for (const auto slot : slots) {
+    const auto expert = choice.experts[static_cast<std::size_t>(slot)];
+    auto& part = plan.parts[part_of[static_cast<std::size_t>(expert)]];
+    part.batch.experts.push_back(expert);
+    part.batch.rows.push_back(index_in_part[static_cast<std::size_t>(slot)]);
+    part.slots.push_back(slot);
+  }
+  std::erase_if(plan.parts, [](const auto& part) { return part.slots.empty(); });
+  return plan;
+}
+
+result<void> combine(const dispatch_plan& plan, const routing& choice, std::span<const shard_output> answers,
+                     std::span<float> out) {
+  if (answers.size() != plan.parts.size())
+    return error{errc::bad_input, "combine: " + std::to_string(answers.size()) + " answers for " +
+                                      std::to_string(plan.parts.size()) + " shards"};
+  if (plan.row_count == 0) return {};
+  const auto hidden = out.size() / static_cast<std::size_t>(plan.row_count);
+  invariant(out.size() == hidden * static_cast<std::size_t>(choice.row_count), "combine needs whole rows");
+
+  std::vector<const std::byte*> output_of_slot(choice.experts.size(), nullptr);
+  element type = element::f32;
+  for (std::size_t p = 0; p < plan.parts.size(); ++p) {
+    const auto& part = plan.parts[p];
+    type = part.batch.type;
+    const auto row_bytes = hidden * bytes_of(type);
+    if (answers[p].outputs.size() != part.slots.size() * row_bytes)
+      return error{errc::bad_input, "combine: shard " + std::to_string(part.shard.value) + " answered " +
+                                        std::to_string(answers[p].outputs.size()) + " bytes instead of " +
+                                        std::to_string(part.slots.size() * row_bytes)};
+    for (std::size_t i = 0; i < part.slots.size(); ++i)
+      output_of_slot[static_cast<std::size_t>(part.slots[i])] = answers[p].outputs.data() + i * row_bytes;
+  }
+
+  const auto per_row = static_cast<std::size_t>(choice.experts_per_row);
+  std::vector<float> sum(hidden);
+  for (std::size_t row = 0; row < static_cast<std::size_t>(plan.row_count); ++row) {
+    std::fill(sum.begin(), sum.end(), 0.0f);
+    for (std::size_t slot = row * per_row; slot < (row + 1) * per_row; ++slot) {
+      invariant(output_of_slot[slot] != nullptr, "combine: the plan does not cover the routing");
+      add_weighted(sum, choice.weights[slot], output_of_slot[slot], type);
+    }
+    const auto to = out.subspan(row * hidden, hidden);
+    for (std::size_t i = 0; i < hidden; ++i) to[i] += sum[i];
+  }
+  return {};
+}
+
+} // namespace troupe::moe
