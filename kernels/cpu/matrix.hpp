@@ -1,0 +1,109 @@
+// y = x Wᵀ with W packed once at load: FP8 and BF16 weights keep their size in memory.
+// The bits of y[r, o] depend on row r of x and on W only: not on other rows, their number, threads or task split.
+#pragma once
+
+#include "kernels/cpu/isa.hpp"
+#include "kernels/cpu/memory.hpp"
+#include "kernels/cpu/thread_pool.hpp"
+#include "kernels/tensor_type.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace troupe::kernels {
+
+/// A checkpoint tensor [rows = out, cols = in], row-major; nothing is aligned. FP8 has one f32 scale for each
+/// `block_rows` x `block_cols` block, themselves row-major [ceil(rows/block_rows), ceil(cols/block_cols)].
+struct weight_view {
+  tensor_type type = tensor_type::f32;
+  const std::byte* data = nullptr;
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  const std::byte* scales = nullptr; ///< f32, may be null: all one
+  std::int64_t block_rows = 128;
+  std::int64_t block_cols = 128;
+};
+
+/// Row `row` of `w` as fp32, scales applied: an embedding lookup. `out` holds w.cols floats.
+void dequantize_row(const weight_view& w, std::int64_t row, float* out);
+
+inline constexpr std::int64_t block_outputs = 32; ///< outputs of one task; also the depth of one tile
+
+/// Activations in the form kernels read: rounded to the compute type, rows in groups of 16, inputs in tiles of 32,
+/// padding zero. Made once and shared by every matrix with the same input. Memory is kept between uses.
+class packed_rows {
+ public:
+  explicit packed_rows(target t) : target_(t) {}
+
+  /// Rows [0, n) of `x`, `stride` floats apart, `cols` wide.
+  void assign(thread_pool& pool, const float* x, std::int64_t stride, std::int64_t n, std::int64_t cols);
+  /// The rows of `x` that `rows` names, in that order.
+  void gather(const float* x, std::int64_t stride, std::span<const std::int32_t> rows, std::int64_t cols);
+  /// Room for n x cols with zeroed padding; every row is then written by write().
+  void resize(std::int64_t n, std::int64_t cols);
+  /// Stores `count` <= 32 values of row `row` from column `col` (a multiple of 32) on. Different rows or columns may be
+  /// written by different threads.
+  void write(std::int64_t row, std::int64_t col, const float* values, std::int64_t count);
+
+  std::int64_t rows() const { return rows_; }
+  std::int64_t cols() const { return cols_; }
+  const target& packed_for() const { return target_; }
+  /// First element of tile `tile` of the 16-row group that starts at `row` (a multiple of 16).
+  const std::byte* group(std::int64_t row) const;
+
+ private:
+  void write_row(std::int64_t row, const float* values);
+
+  target target_;
+  std::int64_t rows_ = 0;
+  std::int64_t cols_ = 0;
+  std::int64_t tiles_ = 0;
+  std::size_t element_bytes_ = 0;
+  buffer storage_;
+};
+
+/// Weights packed for one target. Immutable and safe to share between threads once made.
+class matrix {
+ public:
+  matrix() = default;
+  /// Packs a copy of `w`, which may be unmapped afterwards. f32 weights become bf16 when t.compute is bfloat16;
+  /// f16 becomes f32 or bf16; FP8 whose blocks do not fit tiles (block_rows % 32, block_cols % 32) likewise.
+  matrix(const weight_view& w, target t);
+
+  std::int64_t rows() const { return rows_; }
+  std::int64_t cols() const { return cols_; }
+  /// Bytes read to multiply by this matrix once: weights and scales, padding included.
+  std::int64_t bytes() const {
+    return static_cast<std::int64_t>(storage_.size()) + static_cast<std::int64_t>(scales_.size()) * 4;
+  }
+  const target& packed_for() const { return target_; }
+
+  /// y[n, rows] = x[n, cols] Wᵀ; rows of y are `y_stride` floats apart. n may be 0.
+  void multiply(thread_pool& pool, const packed_rows& x, float* y, std::int64_t y_stride) const;
+  void multiply(thread_pool& pool, const float* x, std::int64_t x_stride, std::int64_t n, float* y,
+                std::int64_t y_stride) const;
+
+  /// For callers with their own task lists: tasks of `block_outputs` outputs, single-threaded.
+  std::int64_t blocks() const { return blocks_; }
+  /// Writes columns [32 block, 32 block + 32) of rows [first, first + n) of x Wᵀ to `y`, [n, 32] contiguous (outputs
+  /// past rows() are zero). `first` is a multiple of 16.
+  void multiply_block(const packed_rows& x, std::int64_t first, std::int64_t n, std::int64_t block, float* y) const;
+
+ private:
+  friend class matrix_packer;
+
+  target target_{};
+  tensor_type stored_ = tensor_type::f32;
+  std::int64_t rows_ = 0;
+  std::int64_t cols_ = 0;
+  std::int64_t blocks_ = 0;
+  std::int64_t tiles_ = 0;           ///< tiles of 32 inputs
+  std::int64_t tiles_per_scale_ = 0; ///< 0: unscaled
+  std::size_t tile_bytes_ = 0;       ///< one tile of 32 inputs x 32 outputs
+  buffer storage_;                   ///< [blocks][tiles][tile]
+  std::vector<float> scales_;        ///< [blocks][scale blocks along the inputs]
+};
+
+} // namespace troupe::kernels
