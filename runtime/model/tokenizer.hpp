@@ -3,6 +3,7 @@
 
 #include "runtime/core/ids.hpp"
 #include "runtime/core/result.hpp"
+#include "runtime/model/utf8.hpp"
 
 #include <filesystem>
 #include <memory>
@@ -36,6 +37,8 @@ class tokenizer {
   std::string decode(std::span<const token_id> ids, bool skip_special = true) const;
   /// One more than the largest id that has a token. Ids from here to the model's vocab_size must be masked in sampling.
   int vocab_size() const;
+  /// Bytes of the longest token. A text of n bytes has at least n / this many tokens: a cheap bound before encoding.
+  std::size_t longest_token_bytes() const;
 
   tokenizer(tokenizer&&) noexcept;
   tokenizer& operator=(tokenizer&&) noexcept;
@@ -45,19 +48,6 @@ class tokenizer {
   struct state;
   explicit tokenizer(std::unique_ptr<const state> s);
   std::unique_ptr<const state> state_;
-};
-
-/// Turns bytes that arrive token by token into valid UTF-8: holds back at most 3 bytes of an incomplete code point,
-/// replaces what can never become one by U+FFFD.
-class utf8_stream {
- public:
-  /// The text that became complete by appending `bytes`.
-  std::string push(std::string_view bytes);
-  /// The rest at the end of the stream: one U+FFFD for an unfinished code point, or nothing.
-  std::string finish();
-
- private:
-  std::string pending_;
 };
 
 } // namespace troupe::model
