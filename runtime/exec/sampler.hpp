@@ -1,0 +1,66 @@
+// Logits to one token. A pure function of (logits, parameters, tokens so far): the draw for position p is Philox keyed
+// by (seed, p), so neither batch, restart, preemption nor speculation can change it (ARCHITECTURE.md, contract 2).
+//
+// Order as in Hugging Face: mask, penalties, temperature, top-k (ties of the k-th stay), top-p (a token stays while the
+// mass of better ones is below p; ties lowest id first), min-p, then the inverse CDF in double over the rest, by id.
+#pragma once
+
+#include "runtime/core/generation.hpp"
+#include "runtime/core/result.hpp"
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace troupe::exec {
+
+struct sampled_token {
+  token_id token = -1;
+  float logprob = 0;              ///< of the raw logits; 0 unless asked for
+  std::vector<token_logprob> top; ///< best first, ties lowest id first
+};
+
+/// What holds for every request of a model.
+struct sampler_options {
+  std::int32_t vocab_size = 0;      ///< the tokenizer's; ids from here on are padding of the embedding, never sampled
+  std::vector<token_id> end_tokens; ///< masked before min_tokens
+};
+
+/// Errors: bad_input, naming the field that is out of its range.
+result<void> validate(const sampling_params& params);
+
+/// Not thread-safe: it keeps scratch buffers.
+class sampler {
+ public:
+  explicit sampler(sampler_options options) : options_(std::move(options)) {}
+
+  /// The token at position `tokens.size()`; `tokens` is the prompt, `prompt_size` long, and the output so far.
+  /// Errors: bug for NaN or infinite logits, or where masks leave no token.
+  result<sampled_token> sample(std::span<const float> logits, const sampling_params& params,
+                               std::span<const token_id> tokens, std::int32_t prompt_size);
+
+  /// `token` under the raw distribution with the `top_count` best candidates, as for `echo`. Errors: as sample().
+  result<sampled_token> score(std::span<const float> logits, token_id token, int top_count);
+
+  /// What ends a sequence that has just got `token` as output number `output_size` (1-based).
+  finish_reason finish_of(token_id token, const sampling_params& params, std::int32_t output_size) const;
+
+ private:
+  struct candidate {
+    float logit;
+    token_id token;
+  };
+
+  void mask(const sampling_params& params, std::int32_t output_size);
+  void penalise(const sampling_params& params, std::span<const token_id> tokens, std::int32_t prompt_size);
+  void keep_top_k(int k);
+  void keep_top_p(float p, float max_logit);
+  token_id draw(const sampling_params& params, std::uint64_t position);
+
+  sampler_options options_;
+  std::vector<float> scores_;
+  std::vector<std::int32_t> counts_; // [vocab], all zero between calls
+  std::vector<candidate> kept_;
+};
+
+} // namespace troupe::exec
