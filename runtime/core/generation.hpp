@@ -33,6 +33,9 @@ struct generation_request {
   std::vector<token_id> prompt; ///< at least one token
   sampling_params sampling;
   int priority = 0; ///< smaller runs first, ties by arrival
+  /// What the client has already got, when the request is taken over from a kv_cache that went away. Counts as output
+  /// everywhere (max_tokens, penalties, positions); events go on at index output.size().
+  std::vector<token_id> output;
 };
 
 enum class finish_reason : std::uint8_t { none, stop, length, cancelled, failed };
