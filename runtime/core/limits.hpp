@@ -12,6 +12,14 @@ inline constexpr std::size_t safetensors_header_bytes_max = 100u << 20;
 inline constexpr std::size_t json_file_bytes_max = 512u << 20; // the index of a 685 B model is 9 MB, a tokenizer 8 MB
 inline constexpr int json_depth_max = 64;
 
+// Tokenizer. A checkpoint's regular expressions run on a client's text.
+inline constexpr int token_ids_max = 1 << 20; // the largest vocabulary in use has about 2^18
+inline constexpr std::size_t added_token_bytes_max = 1024;
+inline constexpr std::size_t encode_text_bytes_max = 64u << 20;
+inline constexpr std::size_t regex_bytes_max = 64u << 10;
+inline constexpr std::uint32_t regex_match_steps_max = 100'000'000; // one match may walk through all of a request
+inline constexpr std::uint32_t regex_heap_kib_max = 64u << 10;
+
 // One request (operations.md, section 4, "Limits").
 inline constexpr std::size_t http_body_bytes_max = 8u << 20;
 inline constexpr std::size_t http_header_bytes_max = 16u << 10;
@@ -28,6 +36,8 @@ inline constexpr int max_num_seqs_default = 64;
 inline constexpr int max_num_batched_tokens_default = 512;
 inline constexpr int max_model_len_default = 4096;
 inline constexpr double kv_cache_ratio_default = 0.8;
+/// Rows of one step whose logits are kept for prompt log probabilities: 64 rows of 129,280 floats are 33 MB.
+inline constexpr int prompt_logprob_rows_max = 64;
 /// Tokens in one page of the latent cache (FlashMLA's page size, and the CUDA kernels').
 inline constexpr int page_tokens = 64;
 

@@ -37,7 +37,6 @@ struct planned_group {
 struct step_plan {
   std::vector<planned_group> groups; ///< sequences that decode first, then prefill chunks; each by (priority, arrival)
   std::int32_t row_count = 0;
-  std::int32_t prefill_rows = 0;
 };
 
 class scheduler {
