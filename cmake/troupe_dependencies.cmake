@@ -22,3 +22,9 @@ troupe_import(caf HEADER caf/actor.hpp LIBS caf_core caf_io)
 target_link_libraries(caf INTERFACE Threads::Threads)
 troupe_import(prometheus HEADER prometheus/registry.h LIBS prometheus-cpp-core)
 troupe_import(cli11 HEADER CLI/CLI.hpp)
+
+if(TROUPE_CUDA)
+  set(CMAKE_CUDA_ARCHITECTURES OFF) # each kernel target names its own
+  enable_language(CUDA)
+  find_package(CUDAToolkit REQUIRED)
+endif()

@@ -11,18 +11,18 @@ namespace troupe::cuda {
 
 /// Shapes of one layer's experts on this GPU. hidden % 256 == 0 and intermediate % 128 == 0.
 struct ffn_shape {
-  int experts = 0;      ///< experts on this GPU
-  int rows_max = 0;     ///< row slots per expert, a multiple of 8; expert e owns slots [e * rows_max, (e + 1) * rows_max)
+  int experts = 0;  ///< experts on this GPU
+  int rows_max = 0; ///< row slots per expert, a multiple of 8; expert e owns slots [e * rows_max, (e + 1) * rows_max)
   int hidden = 0;
   int intermediate = 0;
 };
 
 /// Weights as the checkpoint stores them; gate rows first, then up rows, per expert. Device pointers, 16-byte aligned.
 struct ffn_weights {
-  const std::uint8_t* gate_up = nullptr;   ///< [experts, 2 * intermediate, hidden] e4m3
-  const float* gate_up_scales = nullptr;   ///< [experts, 2 * intermediate / 128, hidden / 128]
-  const std::uint8_t* down = nullptr;      ///< [experts, hidden, intermediate] e4m3
-  const float* down_scales = nullptr;      ///< [experts, hidden / 128, intermediate / 128]
+  const std::uint8_t* gate_up = nullptr; ///< [experts, 2 * intermediate, hidden] e4m3
+  const float* gate_up_scales = nullptr; ///< [experts, 2 * intermediate / 128, hidden / 128]
+  const std::uint8_t* down = nullptr;    ///< [experts, hidden, intermediate] e4m3
+  const float* down_scales = nullptr;    ///< [experts, hidden / 128, intermediate / 128]
 };
 
 /// Buffers the caller owns; contents between the calls are an implementation detail.

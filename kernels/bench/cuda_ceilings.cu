@@ -1,0 +1,54 @@
+// Helpers of cuda_bench that need device code: random fill, L2 flush, and the read-only reduction every memory-bound
+// kernel is measured against.
+#include "kernels/bench/cuda_ceilings.hpp"
+
+namespace troupe::bench {
+namespace {
+
+__device__ unsigned mix(unsigned long long i, unsigned seed) {
+  unsigned long long z = (i + 1) * 0x9E3779B97F4A7C15ull + seed;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+  return static_cast<unsigned>(z >> 32);
+}
+
+__global__ void fill_e4m3_kernel(unsigned* words, std::size_t count, unsigned seed) {
+  for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < count;
+       i += std::size_t{gridDim.x} * blockDim.x)
+    words[i] = mix(i, seed) & 0xF7F7F7F7u; // exponent never all ones: no NaN
+}
+
+__global__ void fill_floats_kernel(float* values, std::size_t count, float low, float high, unsigned seed) {
+  for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < count;
+       i += std::size_t{gridDim.x} * blockDim.x)
+    values[i] = low + (high - low) * (mix(i, seed) >> 8) * 0x1p-24f;
+}
+
+__global__ void read_kernel(const uint4* from, std::size_t count, unsigned* sink) {
+  unsigned sum = 0;
+  const std::size_t step = std::size_t{gridDim.x} * blockDim.x;
+  std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x;
+  for (; i + 3 * step < count; i += 4 * step) {
+    uint4 v[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) v[j] = __ldcs(from + i + j * step);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) sum += v[j].x ^ v[j].y ^ v[j].z ^ v[j].w;
+  }
+  for (; i < count; i += step) sum += from[i].x ^ from[i].y ^ from[i].z ^ from[i].w;
+  if (sum == 0x12345678u) *sink = sum;
+}
+
+} // namespace
+
+void fill_e4m3(std::uint8_t* bytes, std::size_t count, unsigned seed) {
+  fill_e4m3_kernel<<<1024, 256>>>(reinterpret_cast<unsigned*>(bytes), count / 4, seed);
+}
+void fill_floats(float* values, std::size_t count, float low, float high, unsigned seed) {
+  fill_floats_kernel<<<1024, 256>>>(values, count, low, high, seed);
+}
+void read_only(const void* data, std::size_t bytes, unsigned* sink, cudaStream_t stream) {
+  read_kernel<<<132 * 8, 512, 0, stream>>>(static_cast<const uint4*>(data), bytes / 16, sink);
+}
+
+} // namespace troupe::bench

@@ -1,0 +1,18 @@
+// What the card gives in this run: every figure of cuda_bench is a fraction of one of these.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace troupe::bench {
+
+/// Random e4m3 bytes without NaN; `count` is a multiple of 4. Default stream.
+void fill_e4m3(std::uint8_t* bytes, std::size_t count, unsigned seed);
+/// Uniform floats in [low, high).
+void fill_floats(float* values, std::size_t count, float low, float high, unsigned seed);
+/// Reads `bytes` once and keeps nothing.
+void read_only(const void* data, std::size_t bytes, unsigned* sink, cudaStream_t stream);
+
+} // namespace troupe::bench
