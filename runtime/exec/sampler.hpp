@@ -49,17 +49,19 @@ class sampler {
   struct candidate {
     float logit;
     token_id token;
+    double weight; // exp(logit - largest)
   };
 
   void mask(const sampling_params& params, std::int32_t output_size);
   void penalise(const sampling_params& params, std::span<const token_id> tokens, std::int32_t prompt_size);
   void keep_top_k(int k);
-  void keep_top_p(float p, float max_logit);
-  token_id draw(const sampling_params& params, std::uint64_t position);
+  void keep_top_p(float p);
+  token_id draw(const sampling_params& params, float max_score, std::size_t position);
 
   sampler_options options_;
   std::vector<float> scores_;
   std::vector<std::int32_t> counts_; // [vocab], all zero between calls
+  std::vector<token_id> seen_;
   std::vector<candidate> kept_;
 };
 
