@@ -36,7 +36,6 @@ class expert_ffn {
   void run(thread_pool& pool, const float* x, std::int64_t x_stride, std::span<const ffn_job> jobs);
 
  private:
-  struct job_state;
   target target_;
   std::vector<packed_rows> inputs_;
   std::vector<packed_rows> hidden_;

@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/isa.hpp"
 #include "kernels/cpu/memory.hpp"
+#include "kernels/cpu/panel.hpp"
 #include "kernels/cpu/thread_pool.hpp"
 #include "kernels/tensor_type.hpp"
 
@@ -29,8 +30,6 @@ struct weight_view {
 /// Row `row` of `w` as fp32, scales applied: an embedding lookup. `out` holds w.cols floats.
 void dequantize_row(const weight_view& w, std::int64_t row, float* out);
 
-inline constexpr std::int64_t block_outputs = 32; ///< outputs of one task; also the depth of one tile
-
 /// Activations in the form kernels read: rounded to the compute type, rows in groups of 16, inputs in tiles of 32,
 /// padding zero. Made once and shared by every matrix with the same input. Memory is kept between uses.
 class packed_rows {
@@ -50,16 +49,18 @@ class packed_rows {
   std::int64_t rows() const { return rows_; }
   std::int64_t cols() const { return cols_; }
   const target& packed_for() const { return target_; }
-  /// First element of tile `tile` of the 16-row group that starts at `row` (a multiple of 16).
-  const std::byte* group(std::int64_t row) const;
+  /// The x side of a panel call over rows [first, first + n) from tile `tile` on; `first` is a multiple of 16.
+  panel_args panel_input(std::int64_t first, std::int64_t n, std::int64_t tile) const;
 
  private:
+  std::byte* at(std::int64_t row, std::int64_t tile) const;
   void write_row(std::int64_t row, const float* values);
 
   target target_;
   std::int64_t rows_ = 0;
   std::int64_t cols_ = 0;
   std::int64_t tiles_ = 0;
+  std::int64_t group_height_ = 0; ///< rows in a group: 16, or all when there are fewer
   std::size_t element_bytes_ = 0;
   buffer storage_;
 };
@@ -69,7 +70,7 @@ class matrix {
  public:
   matrix() = default;
   /// Packs a copy of `w`, which may be unmapped afterwards. f32 weights become bf16 when t.compute is bfloat16;
-  /// f16 becomes f32 or bf16; FP8 whose blocks do not fit tiles (block_rows % 32, block_cols % 32) likewise.
+  /// f16 becomes f32 or bf16, as does FP8 whose blocks do not fit tiles (block_rows % 32, block_cols % 32).
   matrix(const weight_view& w, target t);
 
   std::int64_t rows() const { return rows_; }
@@ -85,14 +86,15 @@ class matrix {
   void multiply(thread_pool& pool, const float* x, std::int64_t x_stride, std::int64_t n, float* y,
                 std::int64_t y_stride) const;
 
-  /// For callers with their own task lists: tasks of `block_outputs` outputs, single-threaded.
+  /// For callers with their own task lists: blocks of 32 outputs, each computed by one thread.
   std::int64_t blocks() const { return blocks_; }
-  /// Writes columns [32 block, 32 block + 32) of rows [first, first + n) of x Wᵀ to `y`, [n, 32] contiguous (outputs
-  /// past rows() are zero). `first` is a multiple of 16.
-  void multiply_block(const packed_rows& x, std::int64_t first, std::int64_t n, std::int64_t block, float* y) const;
+  /// Outputs [32 block, 32 block + 32) of rows [first, first + n) of x Wᵀ into `acc`, [padded_rows(n), 32] contiguous
+  /// and 64-byte aligned; outputs past rows() come out zero. `first` is a multiple of 16.
+  void multiply_block(const packed_rows& x, std::int64_t first, std::int64_t n, std::int64_t block, float* acc) const;
 
  private:
-  friend class matrix_packer;
+  void multiply_slice(const packed_rows& x, std::int64_t first, std::int64_t n, std::int64_t block, std::int64_t tile,
+                      std::int64_t tiles, float* acc) const;
 
   target target_{};
   tensor_type stored_ = tensor_type::f32;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdlib>
 #include <memory>
 
 namespace troupe::kernels {
@@ -18,16 +19,25 @@ class buffer {
     return reinterpret_cast<T*>(data_.get());
   }
   std::size_t size() const { return size_; }
-  /// At least `size` bytes; contents are lost (and unspecified) when it grows.
-  void reserve(std::size_t size);
+  /// At least `size` bytes; contents are lost (and zero) when it grows.
+  void reserve(std::size_t size) {
+    if (size > size_) *this = buffer(size + size / 4);
+  }
 
  private:
-  struct unmap {
-    std::size_t size = 0;
-    void operator()(std::byte* p) const;
+  struct release {
+    void operator()(std::byte* p) const { std::free(p); }
   };
-  std::unique_ptr<std::byte[], unmap> data_;
+  std::unique_ptr<std::byte[], release> data_;
   std::size_t size_ = 0;
 };
+
+/// Scratch of the calling thread for the duration of one task; `slot` keeps simultaneous uses apart.
+template <class T>
+T* thread_scratch(std::size_t count, int slot) {
+  thread_local buffer slots[8];
+  slots[slot].reserve(count * sizeof(T));
+  return slots[slot].template as<T>();
+}
 
 } // namespace troupe::kernels

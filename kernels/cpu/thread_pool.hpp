@@ -46,8 +46,8 @@ class thread_pool {
 
   loop loop_;
   alignas(64) std::atomic<std::int64_t> next_{0};
-  alignas(64) std::atomic<std::uint32_t> generation_{0}; ///< grows by one for each loop
-  alignas(64) std::atomic<std::uint32_t> running_{0};    ///< workers that have not finished the current loop
+  alignas(64) std::atomic<std::uint32_t> state_{0};  ///< 2 * loops started, + 1 while one is open to workers
+  alignas(64) std::atomic<std::uint32_t> inside_{0}; ///< workers that may read loop_
   std::atomic<bool> stopping_{false};
   std::vector<std::jthread> workers_;
 };

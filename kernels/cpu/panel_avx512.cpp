@@ -1,0 +1,76 @@
+// Panel kernels for AVX-512: fp32 arithmetic for float32 compute, vdpbf16ps for bfloat16 (Zen 4, Sapphire Rapids).
+#include "kernels/cpu/pairs.hpp"
+#include "kernels/cpu/panel_float.hpp"
+
+namespace troupe::kernels {
+namespace {
+
+/// sum[r, 0..31] (+)= x[r, :] w over `tiles` bf16 tiles for `Rows` rows of one group.
+template <int Rows>
+inline void multiply_pairs(const std::byte* x, const panel_args& a, const std::byte* w, std::int64_t tiles,
+                           const __m512* start, __m512* sum) {
+  __m512 left[Rows], right[Rows];
+  for (int r = 0; r < Rows; ++r) left[r] = start[r * 2], right[r] = start[r * 2 + 1];
+  for (std::int64_t t = 0; t < tiles; ++t, x += a.x_tile_bytes, w += tile_bytes_of(tensor_type::bf16))
+    for (int pair = 0; pair < 16; ++pair) {
+      const auto w0 = (__m512bh)_mm512_load_si512(w + pair * 64);
+      const auto w1 = (__m512bh)_mm512_load_si512(w + 1024 + pair * 64);
+      for (int r = 0; r < Rows; ++r) {
+        const auto both = reinterpret_cast<const std::int32_t*>(x + r * a.x_row_bytes)[pair];
+        const auto xs = (__m512bh)_mm512_set1_epi32(both);
+        left[r] = _mm512_dpbf16_ps(left[r], xs, w0);
+        right[r] = _mm512_dpbf16_ps(right[r], xs, w1);
+      }
+    }
+  for (int r = 0; r < Rows; ++r) sum[r * 2] = left[r], sum[r * 2 + 1] = right[r];
+}
+
+/// acc += scale * (x w), or acc = acc + x w in one chain when unscaled.
+template <int Rows>
+inline void accumulate(const std::byte* x, const panel_args& a, const std::byte* w, std::int64_t tiles,
+                       const float* scale, float* acc) {
+  auto* out = reinterpret_cast<__m512*>(acc);
+  if (!scale) return multiply_pairs<Rows>(x, a, w, tiles, out, out);
+  __m512 zero[Rows * 2]{}, sum[Rows * 2];
+  multiply_pairs<Rows>(x, a, w, tiles, zero, sum);
+  for (int i = 0; i < Rows * 2; ++i) out[i] = _mm512_fmadd_ps(_mm512_set1_ps(*scale), sum[i], out[i]);
+}
+
+inline void accumulate_rows(const panel_args& a, std::int64_t tile, const std::byte* w, std::int64_t tiles,
+                            const float* scale) {
+  for (std::int64_t row = 0; row < a.rows;) {
+    const auto* x = a.x + row / group_rows * a.x_group_bytes + row % group_rows * a.x_row_bytes + tile * a.x_tile_bytes;
+    float* acc = a.acc + row * 32;
+    const auto left = a.rows - row;
+    if (left >= 8) {
+      accumulate<8>(x, a, w, tiles, scale, acc), row += 8;
+    } else if (left >= 4) {
+      accumulate<4>(x, a, w, tiles, scale, acc), row += 4;
+    } else {
+      accumulate<1>(x, a, w, tiles, scale, acc), row += 1;
+    }
+  }
+}
+
+} // namespace
+
+namespace detail {
+
+void panel_avx512_f32(const panel_args& a) { panel_float<f32_tiles>(a); }
+void panel_avx512_bf16(const panel_args& a) { panel_float<bf16_tiles>(a); }
+void panel_avx512_f8(const panel_args& a) { panel_float<f8_tiles>(a); }
+
+void panel_vdpbf16_bf16(const panel_args& a) { accumulate_rows(a, 0, a.weights, a.tiles, nullptr); }
+
+void panel_vdpbf16_f8(const panel_args& a) {
+  alignas(64) std::byte unpacked[tiles_per_scale_max * tile_bytes_of(tensor_type::bf16)];
+  const auto step = a.scales ? a.tiles_per_scale : 1;
+  for (std::int64_t t = 0; t < a.tiles; t += step) {
+    const auto count = a.tiles - t < step ? a.tiles - t : step;
+    unpack_f8(a.weights + t * tile_bytes_of(tensor_type::f8_e4m3), unpacked, count);
+    accumulate_rows(a, t, unpacked, count, a.scales ? a.scales + t / step : nullptr);
+  }
+}
+
+} // namespace detail
+} // namespace troupe::kernels
