@@ -43,6 +43,10 @@ inline constexpr int page_tokens = 64;
 
 // Cluster.
 inline constexpr std::chrono::milliseconds rpc_timeout{10'000};
+inline constexpr std::size_t message_bytes_max = 1u << 30; // one array of one message between actors
+/// How long one step waits for an expert_shard before it gives up and is done again: cancel and drain get in between.
+inline constexpr std::chrono::milliseconds dispatch_patience{1'000};
+/// How long a request survives without the roles it needs before it fails.
 inline constexpr std::chrono::milliseconds dispatch_timeout{30'000};
 inline constexpr std::chrono::milliseconds heartbeat_interval{500};
 inline constexpr std::chrono::milliseconds drain_timeout{20'000};

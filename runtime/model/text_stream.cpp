@@ -14,7 +14,7 @@ text_stream::text_stream(const tokenizer& tok, text_stream_options options)
 }
 
 text_delta text_stream::push(token_id id) {
-  if (stopped()) return {};
+  if (stopped() || id < 0) return {};
   if (id == think_end_ && in_reasoning_) return end_reasoning();
   // R1-0528 opens its reasoning itself; further on `<think>` is text like any other.
   if (id == think_begin_ && !std::exchange(any_text_, true)) {

@@ -1,0 +1,45 @@
+#include "runtime/model/tokenizer_json_field.hpp"
+
+namespace troupe::model {
+
+json_field json_field::operator[](std::string_view name) const {
+  static const boost::json::value absent;
+  const auto* object = value_->if_object();
+  const auto* member = object ? object->if_contains(name) : nullptr;
+  return {member ? *member : absent, file_, path_ + (path_.empty() ? "" : ".") + std::string(name)};
+}
+
+json_field json_field::at(std::size_t index) const {
+  return {value_->as_array()[index], file_, path_ + "[" + std::to_string(index) + "]"};
+}
+
+error json_field::fail(std::string_view reason, errc code) const {
+  return {code, std::string(file_) + ": " + path_ + (path_.empty() ? "" : ": ") + std::string(reason)};
+}
+
+result<const boost::json::object*> json_field::object() const {
+  if (const auto* object = value_->if_object()) return object;
+  return fail("must be an object");
+}
+
+result<const boost::json::array*> json_field::array() const {
+  if (const auto* array = value_->if_array()) return array;
+  return fail("must be an array");
+}
+
+result<std::string_view> json_field::string() const {
+  if (const auto* string = value_->if_string()) return std::string_view(string->data(), string->size());
+  return fail("must be a string");
+}
+
+result<std::string_view> json_field::string_or(std::string_view otherwise) const {
+  return is_null() ? result<std::string_view>(otherwise) : string();
+}
+
+result<bool> json_field::boolean_or(bool otherwise) const {
+  if (is_null()) return otherwise;
+  if (const auto* boolean = value_->if_bool()) return *boolean;
+  return fail("must be true or false");
+}
+
+} // namespace troupe::model
