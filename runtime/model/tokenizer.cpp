@@ -5,11 +5,10 @@
 #include "runtime/model/bpe.hpp"
 #include "runtime/model/bpe_alphabet.hpp"
 #include "runtime/model/pre_tokenizer.hpp"
+#include "runtime/model/text_file.hpp"
 #include "runtime/model/tokenizer_json.hpp"
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 
 namespace troupe::model {
 
@@ -72,13 +71,7 @@ void add_shortcuts(bpe& pairs, const tokenizer_json& json) {
 
 result<tokenizer> tokenizer::load(const std::filesystem::path& dir) {
   const auto path = dir / "tokenizer.json";
-  std::error_code code;
-  const auto size = std::filesystem::file_size(path, code);
-  if (code) return error{errc::not_found, path.string() + ": " + code.message()};
-  if (size > limits::json_file_bytes_max) return error{errc::bad_input, path.string() + ": file is too large"};
-  std::ifstream in(path, std::ios::binary);
-  const std::string text(std::istreambuf_iterator<char>(in), {});
-  if (!in) return error{errc::bad_input, path.string() + ": cannot be read"};
+  TROUPE_ASSIGN(const auto text, read_text_file(path));
   return parse(text, path.string());
 }
 
