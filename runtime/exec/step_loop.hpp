@@ -34,11 +34,12 @@ struct step_stats {
   std::int32_t waiting = 0;
   std::int32_t pages = 0;
   std::int32_t pages_used = 0;
-  std::uint64_t prompt_tokens = 0;     ///< rows computed in prefill chunks, recomputed ones included
+  std::uint64_t prompt_tokens = 0;     ///< of requests whose prompt is computed; computing it again counts nothing
   std::uint64_t generation_tokens = 0; ///< tokens emitted
   std::uint64_t preemptions = 0;
   std::uint64_t drafts_proposed = 0;
   std::uint64_t drafts_accepted = 0;
+  std::uint64_t drafts_failed = 0;     ///< steps whose MTP pass failed; costs speed only
   std::uint64_t requests_finished = 0; ///< stop or length
   std::uint64_t requests_failed = 0;
   std::uint64_t requests_cancelled = 0;
@@ -69,10 +70,12 @@ class step_loop {
 
  private:
   result<void> forward(const sched::step_plan& plan);
-  void report_prompt(sched::planned_group& group, std::int32_t first_logit, std::vector<token_event>& events);
-  finish_reason sample(sched::planned_group& group, std::int32_t first_logit, std::vector<token_event>& events);
+  finish_reason answer(const sched::planned_group& group, std::int32_t first_logit, std::vector<token_event>& events);
+  result<void> report_prompt(const sched::planned_group& group, std::int32_t first_logit,
+                             std::vector<token_event>& events);
+  finish_reason sample(const sched::planned_group& group, std::int32_t logit, std::vector<token_event>& events);
   std::vector<token_id> draft(const sched::step_plan& plan, const std::vector<finish_reason>& ends);
-  void fail(request_id id, std::int32_t index, std::vector<token_event>& events);
+  finish_reason fail(const sched::sequence& seq, std::vector<token_event>& events);
   void refresh_gauges();
 
   engine& engine_;

@@ -59,6 +59,9 @@ result<void> scheduler::admit(generation_request request, time_point now) {
     return bad("prompt: " + std::to_string(prompt_size) + " tokens and max_tokens " +
                std::to_string(request.sampling.max_tokens) + " exceed max_model_len " +
                std::to_string(options_.max_model_len));
+  const auto output_size = static_cast<std::int64_t>(request.output.size());
+  if (output_size > 0 && output_size >= request.sampling.max_tokens)
+    return bad("output: has max_tokens already, " + std::to_string(output_size));
   // The last token is never computed, so it needs no position.
   if (kv::pages_for(longest - 1) > pool_.page_count())
     return bad("prompt: needs " + std::to_string(kv::pages_for(longest - 1)) + " cache pages, there are " +
@@ -74,8 +77,9 @@ result<void> scheduler::admit(generation_request request, time_point now) {
   seq->arrival = arrivals_++;
   seq->arrived = now;
   seq->tokens = std::move(request.prompt);
-  seq->prompt_size = static_cast<std::int32_t>(prompt_size);
   seq->tokens.insert(seq->tokens.end(), request.output.begin(), request.output.end());
+  seq->prompt_size = static_cast<std::int32_t>(prompt_size);
+  if (output_size > 0) seq->prompt_reported = seq->prompt_size; // reported before the first output
   insert_by_rank(waiting_, std::move(seq));
   return {};
 }
@@ -172,11 +176,11 @@ void scheduler::commit(const planned_group& group, token_id draft) {
   invariant(seq.computed < seq.size(), "scheduler: committed more rows than tokens");
 }
 
-std::vector<request_id> scheduler::requests() const {
-  std::vector<request_id> ids;
+std::vector<const sequence*> scheduler::sequences() const {
+  std::vector<const sequence*> all;
   for (const auto* queue : {&running_, &waiting_})
-    for (const auto& seq : *queue) ids.push_back(seq->id);
-  return ids;
+    for (const auto& seq : *queue) all.push_back(seq.get());
+  return all;
 }
 
 bool scheduler::knows(request_id id) const {

@@ -47,8 +47,8 @@ class scheduler {
   scheduler(const scheduler&) = delete;
   scheduler& operator=(const scheduler&) = delete;
 
-  /// Queues a request. Errors: bad_input (empty, longer than max_model_len, more pages than there are, known id),
-  /// overloaded (the queue is full).
+  /// Queues a request; one taken over goes on after its `output`. Errors: bad_input (empty, longer than max_model_len,
+  /// more pages than there are, nothing left to generate, known id), overloaded (the queue is full).
   result<void> admit(generation_request request, time_point now);
 
   /// Forgets a request wherever it is and frees its pages at once; false if unknown.
@@ -69,7 +69,7 @@ class scheduler {
   std::int32_t running() const { return static_cast<std::int32_t>(running_.size()); }
   std::uint64_t preemptions() const { return preemptions_; }
   /// Every request that has not ended: running first, then waiting.
-  std::vector<request_id> requests() const;
+  std::vector<const sequence*> sequences() const;
   const scheduler_options& options() const { return options_; }
 
  private:
