@@ -1,0 +1,17 @@
+#include "actors/system_config.hpp"
+
+#include "actors/interfaces.hpp"
+#include "runtime/net/carrier.hpp"
+
+#include <caf/atom.hpp>
+
+namespace troupe {
+
+system_config::system_config(reach peers, std::size_t threads) {
+  add_message_types<caf::id_block::troupe>();
+  set("scheduler.policy", caf::atom("sharing"));
+  set("scheduler.max-threads", threads);
+  if (peers == reach::network) net::configure_carrier(*this);
+}
+
+} // namespace troupe
