@@ -35,6 +35,8 @@ inline constexpr std::size_t waiting_requests_max = 1024;
 inline constexpr int max_num_seqs_default = 64;
 inline constexpr int max_num_batched_tokens_default = 512;
 inline constexpr int max_model_len_default = 4096;
+inline constexpr std::chrono::seconds retry_after_min{1};
+inline constexpr std::chrono::seconds retry_after_max{60};
 inline constexpr double kv_cache_ratio_default = 0.8;
 /// Rows of one step whose logits are kept for prompt log probabilities: 64 rows of 129,280 floats are 33 MB.
 inline constexpr int prompt_logprob_rows_max = 64;
@@ -49,6 +51,11 @@ inline constexpr std::chrono::milliseconds dispatch_patience{1'000};
 /// How long a request survives without the roles it needs before it fails.
 inline constexpr std::chrono::milliseconds dispatch_timeout{30'000};
 inline constexpr std::chrono::milliseconds heartbeat_interval{500};
+/// A ready role whose step counter stands still for so long while it has work, or that says nothing, is lost. Longer than
+/// the longest step: 512 prompt tokens of R1 on a CPU take about 40 s, and no report leaves in the middle.
+inline constexpr std::chrono::seconds health_patience{60};
+/// How long a role may load its weights: 685 GB at 0.4 GB/s.
+inline constexpr std::chrono::seconds start_timeout{1'800};
 inline constexpr std::chrono::milliseconds drain_timeout{20'000};
 inline constexpr int restart_intensity = 3;               // restarts of one role ...
 inline constexpr std::chrono::seconds restart_period{60}; // ... within this time before giving up
