@@ -2,6 +2,7 @@
 // L2-cold (a 256 MB read before each run), random data, medians of 30. Row counts are 0.7-1.3 x nominal, as DeepGEMM's.
 #include "kernels/bench/cuda_ceilings.hpp"
 #include "kernels/cuda/grouped_ffn.hpp"
+#include "kernels/cuda/mla_decode.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -126,6 +127,44 @@ ffn_row bench_ffn(timer& t, int experts, int rows, double anchor_us) {
   return row;
 }
 
+struct mla_row {
+  int requests, length, heads;
+  double us, bytes, flop, anchor_us;
+};
+
+mla_row bench_mla(timer& t, int requests, int length, int heads, double anchor_us) {
+  const int table_pages = (length + mla_page - 1) / mla_page, pages = requests * table_pages;
+  const std::size_t entries = std::size_t(pages) * mla_page * mla_entry, rows = std::size_t(requests) * heads;
+  std::mt19937 random(1);
+  std::vector<int> tables(pages), lengths(requests, length);
+  for (int i = 0; i < pages; ++i) tables[i] = i;
+  std::shuffle(tables.begin(), tables.end(), random);
+  mla_decode_args args;
+  auto *q = device<std::uint16_t>(rows * mla_entry), *cache = device<std::uint16_t>(entries),
+       *out = device<std::uint16_t>(rows * mla_latent);
+  bench::fill_bf16(q, rows * mla_entry, 1), bench::fill_bf16(cache, entries, 2);
+  auto *d_tables = device<int>(pages), *d_lengths = device<int>(requests);
+  check(cudaMemcpy(d_tables, tables.data(), pages * sizeof(int), cudaMemcpyHostToDevice), "copy");
+  check(cudaMemcpy(d_lengths, lengths.data(), requests * sizeof(int), cudaMemcpyHostToDevice), "copy");
+  args.q = q, args.cache = cache, args.out = out, args.tables = d_tables, args.lengths = d_lengths, args.scale = 0.135f;
+  args.requests = requests, args.heads = heads, args.pages = pages, args.table_pages = table_pages;
+  args.splits = mla_decode_splits(requests, heads, table_pages, 132);
+  args.partial_out = device<float>(args.splits * rows * mla_latent),
+  args.partial_lse = device<float>(args.splits * rows);
+  mla_row row{requests,
+              length,
+              heads,
+              0,
+              1152.0 * requests * length + 2.0 * rows * (mla_entry + mla_latent),
+              2.0 * rows * length * (mla_entry + mla_latent),
+              anchor_us};
+  row.us = t.median_us([&] { check(mla_decode(args, nullptr), "mla_decode"); });
+  for (void* p : {(void*)q, (void*)cache, (void*)out, (void*)d_tables, (void*)d_lengths, (void*)args.partial_out,
+                  (void*)args.partial_lse})
+    check(cudaFree(p), "free");
+  return row;
+}
+
 } // namespace
 
 int main() {
@@ -148,5 +187,22 @@ int main() {
             ",\"whole_us\":" + std::to_string(f.whole_us) + ",\"gate_up_us\":" + std::to_string(f.gate_up_us) +
             ",\"down_us\":" + std::to_string(f.down_us) +
             ",\"fraction\":" + std::to_string(f.bytes / f.whole_us / 1e3 / read_gbs) + "}";
+  json += "],\"mla_decode\":[";
+  std::printf(
+      "\n| MLA decode: requests x length x heads | us | GB/s | TFLOP/s | FlashMLA, H100 |\n|---|---|---|---|---|\n");
+  const char* comma = "";
+  for (const auto& [b, l, h, anchor] : {std::tuple{128, 4096, 128, 245.0},
+                                        {128, 8192, 16, 414.0},
+                                        {128, 4096, 64, 214.0},
+                                        {32, 4096, 128, 84.5},
+                                        {1, 4096, 128, 20.9},
+                                        {1, 65536, 128, 58.0}}) {
+    const auto m = bench_mla(t, b, l, h, anchor);
+    std::printf("| %d x %d x %d | %.1f | %.0f | %.0f | %.1f |\n", b, l, h, m.us, m.bytes / m.us / 1e3,
+                m.flop / m.us / 1e6, anchor);
+    json += comma + std::string("{\"requests\":") + std::to_string(b) + ",\"length\":" + std::to_string(l) +
+            ",\"heads\":" + std::to_string(h) + ",\"us\":" + std::to_string(m.us) + "}";
+    comma = ",";
+  }
   std::printf("\n%s]}\n", json.c_str());
 }

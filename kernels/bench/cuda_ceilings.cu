@@ -24,6 +24,12 @@ __global__ void fill_floats_kernel(float* values, std::size_t count, float low, 
     values[i] = low + (high - low) * (mix(i, seed) >> 8) * 0x1p-24f;
 }
 
+__global__ void fill_bf16_kernel(std::uint16_t* values, std::size_t count, unsigned seed) {
+  for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < count;
+       i += std::size_t{gridDim.x} * blockDim.x)
+    values[i] = static_cast<std::uint16_t>((mix(i, seed) & 0x81FFu) | 0x3E00u); // +-[0.125, 0.5)
+}
+
 __global__ void read_kernel(const uint4* from, std::size_t count, unsigned* sink) {
   unsigned sum = 0;
   const std::size_t step = std::size_t{gridDim.x} * blockDim.x;
@@ -46,6 +52,9 @@ void fill_e4m3(std::uint8_t* bytes, std::size_t count, unsigned seed) {
 }
 void fill_floats(float* values, std::size_t count, float low, float high, unsigned seed) {
   fill_floats_kernel<<<1024, 256>>>(values, count, low, high, seed);
+}
+void fill_bf16(std::uint16_t* values, std::size_t count, unsigned seed) {
+  fill_bf16_kernel<<<1024, 256>>>(values, count, seed);
 }
 void read_only(const void* data, std::size_t bytes, unsigned* sink, cudaStream_t stream) {
   read_kernel<<<132 * 8, 512, 0, stream>>>(static_cast<const uint4*>(data), bytes / 16, sink);

@@ -9,12 +9,13 @@
 //           decode sizes. Persistent CTAs; one producer warp streams 256 weight rows x 128 K and the tokens' 128 K into
 //           a ring of 5-6 stages; two consumer warpgroups own 128 weight rows each (gate | up, or two halves of down)
 // Invariant a token's bits do not depend on the other tokens of its tile: each accumulator column is its own chain
-// Measured  H200, L2-cold, reads at 4.54 TB/s in the same run; whole FFN with quantise and combine: 32 x 1 350 us (0.89 of
-//           read bandwidth), 32 x 16 369 us (0.86), 8 x 4 106 us (0.74), 32 x 64 506 us (0.66: tensor core and promotion wait
-//           for each other)
+// Measured  H200, L2-cold, reads at 4.54 TB/s in the same run; whole FFN with quantise and combine: 32 x 1 350 us (0.89
+// of
+//           read bandwidth), 32 x 16 369 us (0.86), 8 x 4 106 us (0.74), 32 x 64 506 us (0.66: tensor core and
+//           promotion wait for each other)
 // Source    model-spec.md sections 7 and 9; two-level accumulation as in DeepSeek-V3 (arXiv 2412.19437, section 3.3.2)
-#include "kernels/cuda/common/ptx.cuh"
 #include "kernels/cuda/common/tensor_map.hpp"
+#include "kernels/cuda/common/wgmma.cuh"
 #include "kernels/cuda/grouped_ffn.hpp"
 
 #include <cuda_bf16.h>
@@ -123,6 +124,13 @@ template <int Tokens>
 using accumulator = float[2][Tokens / 2]; // two 64-row halves of the warpgroup's 128 rows
 
 template <int Tokens>
+__device__ void promote(float (&total)[Tokens / 2], float (&part)[Tokens / 2], const float (&factor)[Tokens / 4]) {
+  ptx::pin(part);
+#pragma unroll
+  for (int i = 0; i < Tokens / 2; ++i) total[i] = fmaf(factor[i / 4 * 2 + i % 2], part[i], total[i]);
+}
+
+template <int Tokens>
 __device__ void multiply(shared_layout<Tokens>& s, const float* weight_scales, int k_blocks, int half, int& slot,
                          std::uint32_t& parity, accumulator<Tokens>& total) {
   const int lane = threadIdx.x % 32;
@@ -132,29 +140,26 @@ __device__ void multiply(shared_layout<Tokens>& s, const float* weight_scales, i
     const float scale_next = k + 1 < k_blocks ? __ldg(weight_scales + k + 1) : 0.0f;
     float part[2][Tokens / 2];
     ptx::mbarrier_wait(&s.full[slot], parity);
-    const auto a = ptx::swizzled_descriptor(from.weights[half]), b = ptx::swizzled_descriptor(from.tokens);
+    const auto a = ptx::k_major_descriptor(from.weights[half]), b = ptx::k_major_descriptor(from.tokens);
     ptx::wgmma_fence();
 #pragma unroll
-    for (int m = 0; m < 2; ++m)
+    for (int m = 0; m < 2; ++m) {
 #pragma unroll
       for (int step = 0; step < block_k / 32; ++step) // 32 bytes further = 2 in descriptor units; 64 rows = 512
         ptx::wgmma_e4m3<Tokens>::run(part[m], a + m * 512 + step * 2, b + step * 2, step != 0);
-    ptx::wgmma_commit();
+      ptx::wgmma_commit();
+    }
     float factor[Tokens / 4];
 #pragma unroll
     for (int j = 0; j < Tokens / 8; ++j) {
       factor[2 * j] = scale * from.scales[8 * j + lane % 4 * 2];
       factor[2 * j + 1] = scale * from.scales[8 * j + lane % 4 * 2 + 1];
     }
+    ptx::wgmma_wait<1>(); // promotion of the first half hides behind the product of the second
+    promote<Tokens>(total[0], part[0], factor);
     ptx::wgmma_wait<0>();
-#pragma unroll
-    for (int m = 0; m < 2; ++m)
-#pragma unroll
-      for (int i = 0; i < Tokens / 2; ++i) {
-        ptx::pin(part[m][i]);
-        total[m][i] = fmaf(factor[i / 4 * 2 + i % 2], part[m][i], total[m][i]);
-      }
-    if (threadIdx.x % 128 == 0) ptx::mbarrier_arrive(&s.empty[slot]);
+    if (lane == 0) ptx::mbarrier_arrive(&s.empty[slot]);
+    promote<Tokens>(total[1], part[1], factor);
     if (++slot == s.stages) slot = 0, parity ^= 1;
     scale = scale_next;
   }
@@ -226,7 +231,8 @@ __global__ void __launch_bounds__(threads, 1)
   auto& s =
       *reinterpret_cast<shared_layout<Tokens>*>((reinterpret_cast<std::uintptr_t>(raw) + 1023) & ~std::uintptr_t{1023});
   if (threadIdx.x == 0) {
-    for (int i = 0; i < s.stages; ++i) ptx::mbarrier_init(&s.full[i], 1), ptx::mbarrier_init(&s.empty[i], 2);
+    for (int i = 0; i < s.stages; ++i)
+      ptx::mbarrier_init(&s.full[i], 1), ptx::mbarrier_init(&s.empty[i], consumer_threads / 32);
     ptx::fence_barrier_init();
   }
   ptx::grid_dependency_wait();

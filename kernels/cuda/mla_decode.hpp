@@ -1,0 +1,39 @@
+// Absorbed MLA attention of decode rows over the paged latent cache (model-spec.md 6.3): one key per position, shared
+// by all heads, whose first 512 channels are also the value. Asynchronous, allocates nothing. Plain C++ header.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+namespace troupe::cuda {
+
+inline constexpr int mla_latent = 512; ///< value channels
+inline constexpr int mla_entry = 576;  ///< latent and 64 rotated channels
+inline constexpr int mla_page = 64;    ///< positions of a page
+
+/// All pointers are device pointers, 16-byte aligned. Every slot of a page in `tables` holds finite numbers, also past
+/// the end of its sequence (masked positions are multiplied by zero).
+struct mla_decode_args {
+  const std::uint16_t* q = nullptr;     ///< [requests, queries, heads, 576] bf16: absorbed query and rotated query
+  const std::uint16_t* cache = nullptr; ///< [pages, 64, 576] bf16
+  const int* tables = nullptr;          ///< [requests, table_pages] page of each 64 positions
+  const int* lengths = nullptr;         ///< [requests] cached positions, the `queries` newest included; >= queries
+  std::uint16_t* out = nullptr;         ///< [requests, queries, heads, 512] bf16
+  float* partial_out = nullptr;         ///< [splits, requests, queries * heads, 512]; unused with one split
+  float* partial_lse = nullptr;         ///< [splits, requests, queries * heads], base 2; unused with one split
+  float scale = 0;                      ///< of the scores, before softmax
+  int requests = 0;
+  int queries = 1; ///< rows per request, the last the newest: row i sees lengths - queries + i + 1 positions
+  int heads = 128;
+  int pages = 0; ///< of the cache
+  int table_pages = 0;
+  int splits = 1; ///< each handles ceil(table_pages / splits) pages; a plan that ignores the batch keeps bits fixed
+};
+
+/// How many splits keep `sms` multiprocessors busy; at least two pages each. Pure.
+int mla_decode_splits(int requests, int rows_per_request, int table_pages, int sms);
+
+cudaError_t mla_decode(const mla_decode_args& args, cudaStream_t stream);
+
+} // namespace troupe::cuda

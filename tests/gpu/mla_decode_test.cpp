@@ -1,0 +1,128 @@
+// MLA decode against plain attention in double over the same bf16 cache.
+#include "kernels/cuda/mla_decode.hpp"
+#include "kernels/tensor_type.hpp"
+#include "tests/gpu/device_buffer.hpp"
+
+#include <boost/test/data/monomorphic.hpp>
+#include <boost/test/data/test_case.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <random>
+
+using namespace troupe;
+using namespace troupe::cuda;
+using kernels::bf16_to_float;
+
+namespace {
+
+struct problem {
+  int requests, queries, heads, table_pages;
+  std::vector<int> lengths, tables;
+  std::vector<std::uint16_t> q, cache;
+  float scale = 0.1352337788608801f;
+
+  problem(std::vector<int> l, int queries, int heads, unsigned seed)
+      : requests(int(l.size())), queries(queries), heads(heads), lengths(std::move(l)) {
+    std::mt19937 random(seed);
+    table_pages = (*std::max_element(lengths.begin(), lengths.end()) + mla_page - 1) / mla_page;
+    tables.resize(std::size_t(requests) * table_pages);
+    std::iota(tables.begin(), tables.end(), 0);
+    std::shuffle(tables.begin(), tables.end(), random);
+    std::normal_distribution<float> normal;
+    q.resize(std::size_t(requests) * queries * heads * mla_entry);
+    for (auto& v : q) v = kernels::float_to_bf16(0.3f * normal(random));
+    cache.resize(tables.size() * mla_page * mla_entry);
+    for (auto& v : cache) v = kernels::float_to_bf16(normal(random));
+  }
+
+  const std::uint16_t* key(int request, int position) const {
+    const int page = tables[std::size_t(request) * table_pages + position / mla_page];
+    return &cache[(std::size_t(page) * mla_page + position % mla_page) * mla_entry];
+  }
+
+  std::vector<double> oracle(int request, int query, int head) const {
+    const auto* row = &q[((std::size_t(request) * queries + query) * heads + head) * mla_entry];
+    std::vector<double> scores(lengths[request] - queries + query + 1), z(mla_latent);
+    for (std::size_t p = 0; p < scores.size(); ++p)
+      for (int i = 0; i < mla_entry; ++i)
+        scores[p] += double(bf16_to_float(row[i])) * bf16_to_float(key(request, int(p))[i]) * scale;
+    const double peak = *std::max_element(scores.begin(), scores.end());
+    double total = 0;
+    for (auto& s : scores) total += s = std::exp(s - peak);
+    for (std::size_t p = 0; p < scores.size(); ++p)
+      for (int i = 0; i < mla_latent; ++i) z[i] += scores[p] / total * bf16_to_float(key(request, int(p))[i]);
+    return z;
+  }
+
+  std::vector<std::uint16_t> run(int splits) const {
+    const test::device_buffer<std::uint16_t> d_q(q), d_cache(cache), out(q.size() / mla_entry * mla_latent);
+    const test::device_buffer<int> d_tables(tables), d_lengths(lengths);
+    const std::size_t rows = q.size() / mla_entry;
+    const test::device_buffer<float> partial_out(splits * rows * mla_latent), partial_lse(splits * rows);
+    mla_decode_args args;
+    args.q = d_q.get(), args.cache = d_cache.get(), args.tables = d_tables.get(), args.lengths = d_lengths.get();
+    args.out = out.get(), args.partial_out = partial_out.get(), args.partial_lse = partial_lse.get(),
+    args.scale = scale;
+    args.requests = requests, args.queries = queries, args.heads = heads, args.pages = int(tables.size());
+    args.table_pages = table_pages, args.splits = splits;
+    BOOST_REQUIRE_EQUAL(mla_decode(args, nullptr), cudaSuccess);
+    BOOST_REQUIRE_EQUAL(cudaDeviceSynchronize(), cudaSuccess);
+    return out.host();
+  }
+
+  // ||out - oracle|| / ||oracle|| over every `step`-th row; NaN never passes.
+  double error(const std::vector<std::uint16_t>& out, int step) const {
+    double difference = 0, norm = 0;
+    for (int row = 0; row < requests * queries * heads; row += step) {
+      const auto want = oracle(row / (queries * heads), row / heads % queries, row % heads);
+      for (int i = 0; i < mla_latent; ++i) {
+        const double got = bf16_to_float(out[std::size_t(row) * mla_latent + i]);
+        difference += (got - want[i]) * (got - want[i]), norm += want[i] * want[i];
+      }
+    }
+    return std::sqrt(difference / norm);
+  }
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(mla_decode, *boost::unit_test::precondition(test::needs_hopper))
+
+BOOST_DATA_TEST_CASE(matches_plain_attention,
+                     boost::unit_test::data::make({1, 16, 64, 128}) * boost::unit_test::data::make({1, 2, 4}), heads,
+                     queries) {
+  const unsigned seed = std::random_device{}();
+  BOOST_TEST_MESSAGE("seed=" << seed);
+  const problem p({queries, 63, 64, 65, 127, 128, 129, 500}, queries, heads, seed);
+
+  for (int splits : {1, 2, 5}) BOOST_TEST(p.error(p.run(splits), std::max(1, heads / 4)) < 6e-3, "splits " << splits);
+}
+
+BOOST_AUTO_TEST_CASE(long_contexts_match) {
+  const problem p({4096, 3001}, 1, 128, 11);
+
+  for (int splits : {1, 16}) BOOST_TEST(p.error(p.run(splits), 37) < 6e-3);
+}
+
+// Bits of a request do not depend on its neighbours in the batch (contract 2), given the split plan.
+BOOST_AUTO_TEST_CASE(requests_do_not_depend_on_their_neighbours) {
+  const problem many({200, 200, 200, 200}, 1, 128, 5);
+  problem one = many;
+  one.requests = 1, one.lengths.resize(1);
+  one.q.resize(many.q.size() / 4);
+
+  const auto all = many.run(2), alone = one.run(2);
+
+  BOOST_TEST(std::equal(alone.begin(), alone.end(), all.begin()));
+}
+
+BOOST_AUTO_TEST_CASE(splits_fill_the_machine_but_never_below_two_pages) {
+  BOOST_TEST(mla_decode_splits(128, 128, 64, 132) == 1);
+  BOOST_TEST(mla_decode_splits(1, 128, 64, 132) == 32);
+  BOOST_TEST(mla_decode_splits(1, 128, 1024, 132) == 66);
+  BOOST_TEST(mla_decode_splits(0, 128, 64, 132) == 1);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
