@@ -5,6 +5,8 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <algorithm>
+
 namespace troupe::model {
 namespace {
 
@@ -35,34 +37,40 @@ std::optional<std::string> translate_escape(char c, bool in_class) {
   }
 }
 
+/// What opens a class: '[', '^', and a ']' that is an ordinary character because it comes first.
+std::size_t class_head_size(std::string_view regex) {
+  std::size_t size = 1;
+  if (regex.substr(size).starts_with('^')) ++size;
+  if (regex.substr(size).starts_with(']')) ++size;
+  return size;
+}
+
 result<std::string> translate(std::string_view regex) {
   std::string out;
   bool in_class = false;
-  for (std::size_t i = 0; i < regex.size(); ++i) {
-    const auto next = regex.substr(i + 1);
-    if (regex[i] == '\\' && !next.empty()) {
-      const auto escape = translate_escape(next[0], in_class);
-      if (!escape) return refused("\\" + std::string(1, next[0]));
+  while (!regex.empty()) {
+    if (regex[0] == '\\' && regex.size() > 1) {
+      const auto escape = translate_escape(regex[1], in_class);
+      if (!escape) return refused(regex.substr(0, 2));
       out += *escape;
-      ++i;
+      regex.remove_prefix(2);
       continue;
     }
-    out += regex[i];
-    if (!in_class && regex[i] == '[') {
+    std::size_t size = 1;
+    if (!in_class && regex[0] == '[') {
       in_class = true;
-      const std::string_view head = next.starts_with("^]")  ? "^]"
-                                    : next.starts_with("^") ? "^"
-                                    : next.starts_with("]") ? "]"
-                                                            : "";
-      out += head; // a ']' that comes first is an ordinary character
-      i += head.size();
-    } else if (in_class && regex[i] == '[') {
+      size = class_head_size(regex);
+    } else if (in_class && regex.starts_with("[:")) { // [:alpha:]
+      size = std::min(regex.find(":]"), regex.size() - 2) + 2;
+    } else if (in_class && regex[0] == '[') {
       return refused("a class inside a class");
-    } else if (in_class && regex[i] == '&' && next.starts_with('&')) {
+    } else if (in_class && regex.starts_with("&&")) {
       return refused("&& inside a class");
-    } else if (regex[i] == ']') {
+    } else if (regex[0] == ']') {
       in_class = false;
     }
+    out += regex.substr(0, size);
+    regex.remove_prefix(size);
   }
   return out;
 }

@@ -12,7 +12,7 @@
 namespace troupe::model {
 
 struct text_stream_options {
-  std::vector<std::string> stop; ///< searched in the whole output, reasoning and `</think>` included, as vLLM does
+  std::vector<std::string> stop{}; ///< searched in the whole output, reasoning and `</think>` included, as vLLM does
   bool include_stop_str_in_output = false;
   bool split_reasoning = true;      ///< false (`/v1/completions`): everything is content, `</think>` stays visible
   bool starts_in_reasoning = false; ///< the prompt ended with `<think>\n` (chat_template.hpp)
