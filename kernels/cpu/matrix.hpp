@@ -38,6 +38,7 @@ class packed_rows {
 
   /// Rows [0, n) of `x`, `stride` floats apart, `cols` wide.
   void assign(thread_pool& pool, const float* x, std::int64_t stride, std::int64_t n, std::int64_t cols);
+  void assign(const float* x, std::int64_t stride, std::int64_t n, std::int64_t cols);
   /// The rows of `x` that `rows` names, in that order.
   void gather(const float* x, std::int64_t stride, std::span<const std::int32_t> rows, std::int64_t cols);
   /// Room for n x cols with zeroed padding; every row is then written by write().

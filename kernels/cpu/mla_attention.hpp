@@ -68,8 +68,9 @@ class mla_attention {
 
  private:
   target target_;
-  buffer queries_; ///< [rows, heads, padded entry] in compute type: absorbed queries
-  buffer latents_; ///< [rows, heads, latent] fp32: attended latents z
+  buffer queries_;                  ///< absorbed queries, packed as weights in blocks of 32 (row, head) pairs
+  buffer latents_;                  ///< [rows, heads, latent] fp32: attended latents z
+  std::vector<packed_rows> inputs_; ///< of the projections, one a task
 };
 
 } // namespace troupe::kernels

@@ -47,12 +47,14 @@ void packed_rows::write_row(std::int64_t row, const float* values) {
 }
 
 void packed_rows::assign(thread_pool& pool, const float* x, std::int64_t stride, std::int64_t n, std::int64_t cols) {
+  if (n < group_rows) return assign(x, stride, n, cols);
   resize(n, cols);
-  if (n < group_rows) {
-    for (std::int64_t row = 0; row < n; ++row) write_row(row, x + row * stride);
-    return;
-  }
   pool.parallel_for(n, [&](std::int64_t row) { write_row(row, x + row * stride); });
+}
+
+void packed_rows::assign(const float* x, std::int64_t stride, std::int64_t n, std::int64_t cols) {
+  resize(n, cols);
+  for (std::int64_t row = 0; row < n; ++row) write_row(row, x + row * stride);
 }
 
 void packed_rows::gather(const float* x, std::int64_t stride, std::span<const std::int32_t> rows, std::int64_t cols) {

@@ -68,7 +68,7 @@ void rope::angles(std::int64_t position, float* cos, float* sin) const {
 
 void rope::rotate(float* x, const float* cos, const float* sin) const {
   const auto pairs = config_.dim / 2;
-  const auto step = config_.interleaved ? 2 : 1, distance = config_.interleaved ? 1 : pairs;
+  const std::int64_t step = config_.interleaved ? 2 : 1, distance = config_.interleaved ? 1 : pairs;
   for (std::int64_t i = 0; i < pairs; ++i) {
     float& a = x[i * step];
     float& b = x[i * step + distance];

@@ -73,7 +73,7 @@ inline f32x16 round_to_integer(f32x16 a) {
 /// exp(x), about 1 ulp; exactly 0 below -87 (where float32 is about to become subnormal), saturating above 88.
 /// Cephes: x = n ln 2 + r, |r| <= ln 2 / 2, degree-6 polynomial in r.
 inline f32x16 exp(f32x16 x) {
-  const auto bounded = min(x, broadcast(88.0f));
+  const auto bounded = min(broadcast(88.0f), x); // this order keeps NaN
   const auto n = round_to_integer(bounded * broadcast(1.44269504088896341f));
   auto r = fma(n, broadcast(-0.693359375f), bounded);
   r = fma(n, broadcast(2.12194440e-4f), r);

@@ -1,0 +1,26 @@
+#include "kernels/cpu/attention_rows.hpp"
+
+#include <cstring>
+
+namespace troupe::kernels {
+
+attention_kernels attention_kernels_for(target t) {
+  using namespace detail;
+  const bool rounded = t.compute == compute_type::bfloat16;
+  if (t.set == isa::avx2) return {rounded ? softmax_avx2_bf16 : softmax_avx2_f32, pack_values_f32};
+  if (rounded) return {softmax_avx512_bf16, pack_values_bf16};
+  return {softmax_avx512_f32, pack_values_f32};
+}
+
+void detail::pack_values_f32(const std::byte* rows, std::int64_t row_bytes, std::int64_t valid, std::byte* tile) {
+  constexpr std::int64_t tile_row = tile_outputs * static_cast<std::int64_t>(sizeof(float));
+  for (std::int64_t r = 0; r < tile_inputs; ++r) {
+    if (r < valid) {
+      std::memcpy(tile + r * tile_row, rows + r * row_bytes, tile_row);
+    } else {
+      std::memset(tile + r * tile_row, 0, tile_row);
+    }
+  }
+}
+
+} // namespace troupe::kernels
