@@ -14,7 +14,7 @@ duration patience(member_state state) {
   switch (state) {
   case member_state::starting: return limits::start_timeout;
   case member_state::ready: return limits::health_patience;
-  case member_state::draining: return limits::drain_timeout;
+  case member_state::draining: return limits::drain_timeout + limits::rpc_timeout; // and then it has to exit
   case member_state::lost: break;
   }
   return duration::max();
