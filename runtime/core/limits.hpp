@@ -51,8 +51,8 @@ inline constexpr std::chrono::milliseconds dispatch_patience{1'000};
 /// How long a request survives without the roles it needs before it fails.
 inline constexpr std::chrono::milliseconds dispatch_timeout{30'000};
 inline constexpr std::chrono::milliseconds heartbeat_interval{500};
-/// A ready role whose step counter stands still for so long while it has work, or that says nothing, is lost. Longer than
-/// the longest step: 512 prompt tokens of R1 on a CPU take about 40 s, and no report leaves in the middle.
+/// A ready role that is silent, or whose step counter stands still while it has work, is lost after so long. Longer
+/// than the longest step: 512 prompt tokens of R1 on a CPU take about 40 s, and no report leaves in the middle.
 inline constexpr std::chrono::seconds health_patience{60};
 /// How long a role may load its weights: 685 GB at 0.4 GB/s.
 inline constexpr std::chrono::seconds start_timeout{1'800};
