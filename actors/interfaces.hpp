@@ -93,6 +93,7 @@ struct kv_cache_ready {
 
 struct expert_shard_ready {
   process_id process;
+  shard_id shard;
   std::string device;
   std::string address;
   expert_shard_actor handle;
@@ -173,7 +174,7 @@ typename Inspector::result_type inspect(Inspector& f, kv_cache_ready& x) {
 
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, expert_shard_ready& x) {
-  return f(caf::meta::type_name("expert_shard_ready"), x.process, x.device, x.address, x.handle);
+  return f(caf::meta::type_name("expert_shard_ready"), x.process, x.shard, x.device, x.address, x.handle);
 }
 
 } // namespace troupe
