@@ -9,10 +9,11 @@
 //           and both warpgroups multiply every page's P by their half of its values, so that one's softmax hides behind
 //           the other's products. A page's P reuses the page's own rope box, which the values do not need
 // Invariant rows are independent; bits depend on the split plan, not on the batch
-// Measured  H200, L2-cold: 128 x 4096 x 128 heads 275 us (530 TFLOP/s, 0.67 of the limit), 128 x 8192 x 16 heads 302 us
-//           (4.0 TB/s, 0.89), 128 x 4096 x 64 heads 165 us (3.8 TB/s), 1 x 4096 18.6 us, 1 x 65536 75 us, both with
+// Measured  H200, L2-cold: 128 x 4096 x 128 heads 265 us (551 TFLOP/s, 0.70 of the limit), 128 x 8192 x 16 heads 290 us
+//           (4.2 TB/s, 0.92), 128 x 4096 x 64 heads 161 us (3.9 TB/s), 1 x 4096 18.5 us, 1 x 65536 75 us, both with
 //           combine and without a graph
-// Source    model-spec.md 6.3; schedule: FlashMLA's "seesaw" (deep-dive of April 2025)
+// Rejected  clusters of two row tiles sharing pages by multicast: 338 us, the pair waits for its slower half at every
+// page Source    model-spec.md 6.3; schedule: FlashMLA's "seesaw" (deep-dive of April 2025)
 #include "kernels/cuda/common/tensor_map.hpp"
 #include "kernels/cuda/common/wgmma.cuh"
 #include "kernels/cuda/mla_decode.hpp"
@@ -118,6 +119,7 @@ __device__ void exponentiate(scores& d, const float (&peak)[2], float (&sum)[2])
 }
 
 __device__ void rescale(output& o, float (&sum)[2], const float (&factor)[2]) {
+  if (__all_sync(~0u, factor[0] == 1.0f && factor[1] == 1.0f)) return; // the maximum rarely moves after a few pages
 #pragma unroll
   for (int i = 0; i < 128; ++i) o[i] *= factor[i / 2 % 2];
   sum[0] *= factor[0], sum[1] *= factor[1];
