@@ -115,6 +115,8 @@ using supervisor_actor = caf::typed_actor<
     caf::reacts_to<watch_cluster>,
     // Starts the replacements whose delay is over.
     caf::reacts_to<retry_atom>,
+    // Kills processes that do not move, and looks again in a while.
+    caf::reacts_to<report_atom>,
     // Every role with device, load, progress and state.
     caf::replies_to<get_status_atom>::with<cluster_status>,
     // Starts no replacement any more.

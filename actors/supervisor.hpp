@@ -1,15 +1,17 @@
 // Shell of supervisor_core: knows the handles of the roles, tells everybody who serves, and has dead ones replaced. It
-// is never in the way of a token. One per cluster for now; when its process dies, the role processes end too.
+// is never in the way of a token. One per cluster; when its process dies, the role processes end too.
 #pragma once
 
 #include "actors/interfaces.hpp"
 #include "actors/supervisor_core.hpp"
 
+#include <caf/actor_addr.hpp>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
 #include <functional>
 #include <map>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,11 +19,12 @@
 namespace troupe {
 
 struct supervisor_parts {
-  std::vector<role_spec> roles;
+  std::vector<cluster::expected_role> roles;
   std::int32_t expert_count = 0;
   serving_options options;
-  /// Starts a process for the role of that name. Called from the supervisor's thread; returns at once.
+  /// Both are called from the supervisor's thread and return at once.
   std::function<void(const std::string& name)> start_process;
+  std::function<void(std::int64_t pid)> kill_process;
 };
 
 struct supervisor_state {
@@ -33,7 +36,9 @@ struct supervisor_state {
   std::map<caf::actor_addr, process_id> monitored;
   std::vector<view_listener_actor> watchers;
   std::vector<std::pair<time_point, std::string>> restarts; ///< roles to start, and when
-  std::uint64_t view_epoch = 0;
+  std::uint64_t announced_epoch = 0;
+  std::uint64_t steps = 0; ///< messages about the cluster, its own progress counter
+  std::minstd_rand random{std::random_device{}()};
 };
 
 /// Spawn with `system.spawn(supervisor, parts)`.

@@ -15,6 +15,7 @@
 #include <caf/scoped_actor.hpp>
 #include <caf/send.hpp>
 
+#include <atomic>
 #include <condition_variable>
 #include <map>
 #include <memory>
@@ -67,12 +68,11 @@ class collected {
 class local_company {
  public:
   explicit local_company(int shards = 2, int kv_caches = 1, serving_options options = {}) : options_(options) {
-    std::vector<role_spec> roles{{"router", "router-0"}};
-    for (int i = 0; i < kv_caches; ++i) roles.push_back({"kv_cache", "kv_cache-" + std::to_string(i)});
-    for (int i = 0; i < shards; ++i) roles.push_back({"expert_shard", "expert_shard-" + std::to_string(i)});
-    supervisor_parts parts{roles, model.expert_count, options_, [this](const std::string& name) { start_later(name); }};
+    const auto roles = company_roles({.kv_caches = kv_caches, .expert_shards = shards});
+    supervisor_parts parts{roles, model.expert_count, options_, [this](const std::string& name) { start_later(name); },
+                           [](std::int64_t) {}};
     supervisor_ = system.spawn(supervisor, parts);
-    for (const auto& spec : roles) start(spec.name);
+    for (const auto& role : roles) start(role.name);
     service = std::make_unique<router_service>(system, router_, supervisor_);
     wait_ready();
   }
