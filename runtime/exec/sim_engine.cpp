@@ -96,7 +96,7 @@ result<void> sim_engine::forward(std::span<const row_group> groups, expert_clien
   std::vector<std::uint64_t> x;
   for (const auto& group : groups)
     for (const auto token : group.tokens) x.push_back(embed(model_, token));
-  row_count_ = static_cast<std::int32_t>(x.size());
+  row_latents_.clear();
 
   for (std::int32_t layer = 0; layer < model_.layer_count; ++layer) {
     std::size_t row = 0;
@@ -105,14 +105,15 @@ result<void> sim_engine::forward(std::span<const row_group> groups, expert_clien
       std::uint64_t digest = 0;
       for (std::int32_t p = 0; p < position; ++p) digest = mix(digest, entry(group.pages, p, layer));
       for (std::size_t i = 0; i < group.tokens.size(); ++i, ++row, ++position) {
-        entry(group.pages, position, layer) = latent(x[row], layer, position);
-        digest = mix(digest, entry(group.pages, position, layer));
+        const auto written = entry(group.pages, position, layer) = latent(x[row], layer, position);
+        if (layer == 0) row_latents_.push_back(written);
+        digest = mix(digest, written);
         x[row] = mix(x[row], digest);
       }
     }
 
     moe::routing choice;
-    choice.row_count = row_count_;
+    choice.row_count = static_cast<std::int32_t>(x.size());
     choice.experts_per_row = model_.experts_per_row;
     std::vector<float> inputs;
     for (const auto state : x) {
@@ -148,9 +149,11 @@ result<std::vector<token_id>> sim_engine::draft(std::span<const draft_group> gro
   std::vector<token_id> drafts;
   for (const auto& group : groups) {
     const auto count = static_cast<std::int32_t>(group.next_tokens.size());
-    invariant(count > 0 && group.first_row + count <= row_count_, "sim_engine: drafting for rows never computed");
+    invariant(count > 0, "sim_engine: a draft group without rows");
     for (std::int32_t i = 0; i < count; ++i) {
       const auto position = group.first_position + i;
+      invariant(row_latents_.at(static_cast<std::size_t>(group.first_row + i)) == entry(group.pages, position, 0),
+                "sim_engine: this draft group names rows of somebody else");
       entry(group.pages, position, model_.layer_count) =
           link(entry(group.pages, position, 0), group.next_tokens[static_cast<std::size_t>(i)], position);
     }

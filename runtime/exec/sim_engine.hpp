@@ -45,7 +45,7 @@ class sim_engine final : public engine {
   engine_info info_;
   std::vector<std::uint64_t> entries_; // [page, position in page, layer_count + 1]
   std::vector<std::vector<float>> logits_;
-  std::int32_t row_count_ = 0;
+  std::vector<std::uint64_t> row_latents_; // [rows of the last forward()] their entries of layer 0
   std::uint64_t stale_drafts_ = 0;
 };
 

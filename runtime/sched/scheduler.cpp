@@ -95,10 +95,8 @@ bool scheduler::cancel(request_id id) {
 }
 
 step_plan scheduler::plan() {
-  const auto preempted_before = preemptions_;
   make_room_to_decode();
-  // Pages freed by preemption are for those that run; whoever was preempted would only take them back.
-  if (preemptions_ == preempted_before) let_waiting_join();
+  let_waiting_join();
   step_plan plan;
   plan_decodes(plan);
   plan_prefills(plan);
@@ -116,7 +114,6 @@ void scheduler::preempt_last() {
   running_.pop_back();
   seq->pages.release(pool_);
   seq->computed = 0;
-  seq->draft = -1;
   ++preemptions_;
   insert_by_rank(waiting_, std::move(seq));
 }

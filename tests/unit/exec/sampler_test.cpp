@@ -175,13 +175,24 @@ BOOST_AUTO_TEST_CASE(the_tightest_filters_leave_the_best_token) {
     sampling_params params;
     params.seed = seed;
     params.temperature = 10;
-    auto tight_k = params, tight_p = params, tight_min = params, cold = params;
+    auto tight_k = params, tight_p = params, zero_p = params, tight_min = params, cold = params;
     tight_k.top_k = 1;
     tight_p.top_p = 1e-6f;
+    zero_p.top_p = 0;
     tight_min.min_p = 1;
     cold.temperature = 1e-6f;
-    for (const auto& tight : {tight_k, tight_p, tight_min, cold}) BOOST_TEST(choose(s, logits, tight) == best);
+    for (const auto& tight : {tight_k, tight_p, zero_p, tight_min, cold}) BOOST_TEST(choose(s, logits, tight) == best);
   }
+}
+
+BOOST_AUTO_TEST_CASE(top_p_stops_as_soon_as_its_mass_is_reached) {
+  auto s = make_sampler(4);
+  sampling_params params;
+  params.top_p = 0.5f;
+  std::map<token_id, int> seen;
+  for (params.seed = 0; params.seed < 50; ++params.seed) ++seen[choose(s, {1, 1, 1, 1}, params)];
+  BOOST_TEST(seen.size() == 2u);
+  BOOST_TEST(seen.rbegin()->first == 1);
 }
 
 BOOST_AUTO_TEST_CASE(ids_beyond_the_tokenizer_are_never_chosen) {

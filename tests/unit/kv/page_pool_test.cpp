@@ -1,5 +1,7 @@
 #include "runtime/kv/page_pool.hpp"
 
+#include "tests/support/aborts.hpp"
+
 #include <boost/test/unit_test.hpp>
 
 #include <set>
@@ -31,6 +33,14 @@ BOOST_AUTO_TEST_CASE(the_page_given_back_last_is_the_next_one) {
   BOOST_TEST((*pool.take() == second));
   BOOST_TEST((*pool.take() == first));
   BOOST_TEST(pool.used_pages() == 2);
+}
+
+BOOST_AUTO_TEST_CASE(giving_back_twice_or_to_another_pool_stops_the_process) {
+  kv::page_pool pool(2);
+  const auto page = *pool.take();
+  pool.give_back(page);
+  BOOST_TEST(troupe::testing::aborts([&] { pool.give_back(page); }));
+  BOOST_TEST(troupe::testing::aborts([&] { pool.give_back(page_id{2}); }));
 }
 
 BOOST_AUTO_TEST_CASE(an_empty_pool_is_fully_free) {

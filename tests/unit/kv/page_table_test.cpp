@@ -2,6 +2,8 @@
 
 #include "runtime/core/limits.hpp"
 
+#include "tests/support/aborts.hpp"
+
 #include <boost/test/unit_test.hpp>
 
 using namespace troupe;
@@ -42,6 +44,14 @@ BOOST_AUTO_TEST_CASE(a_refused_growth_takes_nothing) {
   BOOST_TEST(pool.free_pages() == 1);
 
   table.release(pool);
+}
+
+BOOST_AUTO_TEST_CASE(losing_pages_stops_the_process) {
+  kv::page_pool pool(2);
+  BOOST_TEST(troupe::testing::aborts([&] {
+    kv::page_table table;
+    if (!table.cover(1, pool)) return;
+  }));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
