@@ -1,5 +1,7 @@
 #include "runtime/model/tokenizer_json_field.hpp"
 
+#include <algorithm>
+
 namespace troupe::model {
 
 json_field json_field::operator[](std::string_view name) const {
@@ -14,7 +16,11 @@ json_field json_field::at(std::size_t index) const {
 }
 
 error json_field::fail(std::string_view reason, errc code) const {
-  return {code, std::string(file_) + ": " + path_ + (path_.empty() ? "" : ": ") + std::string(reason)};
+  auto line = std::string(file_) + ": " + path_ + (path_.empty() ? "" : ": ") + std::string(reason);
+  // A reason may quote the file, but stays one harmless line on a terminal.
+  std::ranges::replace_if(
+      line, [](unsigned char c) { return c < 0x20 || c == 0x7F; }, '?');
+  return {code, std::move(line)};
 }
 
 result<const boost::json::object*> json_field::object() const {

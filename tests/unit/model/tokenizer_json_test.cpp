@@ -46,6 +46,10 @@ BOOST_AUTO_TEST_CASE(what_is_no_json_object_is_refused) {
   BOOST_TEST(message_of("[]") == "tokenizer.json: must be an object");
 }
 
+BOOST_AUTO_TEST_CASE(a_refusal_is_one_line_whatever_it_quotes) {
+  TEST_REFUSED("model.type: \"a?b?\" is not supported", model_of(file)["type"] = "a\nb\x1B");
+}
+
 BOOST_AUTO_TEST_CASE(stages_that_are_not_implemented_are_refused_by_name) {
   TEST_REFUSED("normalizer.type: \"NFC\" is not supported", (file["normalizer"] = {{"type", "NFC"}}));
   TEST_REFUSED("normalizer.normalizers[0].type: \"Lowercase\" is not supported",
