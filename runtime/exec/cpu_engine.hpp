@@ -30,7 +30,9 @@ struct cpu_options {
   std::optional<kernels::isa> isa;            ///< the fastest of this machine if not set
   int threads = 0;                            ///< 0: one for each core this process may use
   std::shared_ptr<kernels::thread_pool> pool; ///< shared by engines called from one thread; made if null
-  std::function<void(std::int64_t bytes_done, std::int64_t bytes_total)> progress; ///< of loading; may be empty
+  /// Called while loading, one call at a time from any thread: layers or experts done, and how many there are. May be
+  /// empty.
+  std::function<void(std::int64_t done, std::int64_t count)> progress;
 };
 
 struct cpu_engine_options {
@@ -58,6 +60,6 @@ result<std::unique_ptr<expert_engine>> make_cpu_expert_engine(weight_source& wei
                                                               const cpu_options& options);
 
 /// How rows travel between engine and experts: f32 for float32, bf16 otherwise. All roles of one model must agree.
-result<moe::element> cpu_element(const model::checkpoint& weights, const cpu_options& options);
+moe::element cpu_element(const weight_source& weights, const cpu_options& options);
 
 } // namespace troupe::exec

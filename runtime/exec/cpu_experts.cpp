@@ -1,0 +1,113 @@
+#include "runtime/exec/cpu_experts.hpp"
+
+#include "runtime/exec/cpu_loading.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace troupe::exec {
+
+cpu_experts::cpu_experts(const model::model_config& config, const cpu_device& device)
+    : config_(config), device_(device), kernel_(device.target) {}
+
+result<std::unique_ptr<cpu_experts>> cpu_experts::load(weight_source& from, const model::model_config& config,
+                                                       std::span<const expert_index> owned,
+                                                       const cpu_options& options) {
+  TROUPE_ASSIGN(const auto device, open_cpu(from, options));
+  std::unique_ptr<cpu_experts> self(new cpu_experts(config, device));
+  const auto layers = config.layer_count + (has_mtp(from, config) ? 1 : 0);
+  std::vector<layer_index> moe_layers;
+  for (layer_index layer = 0; layer < layers; ++layer) {
+    self->layer_slot_.push_back(config.is_moe(layer) ? static_cast<std::int32_t>(moe_layers.size()) : -1);
+    if (config.is_moe(layer)) moe_layers.push_back(layer);
+  }
+  self->expert_slot_.assign(static_cast<std::size_t>(config.expert_count), -1);
+  for (const auto expert : owned) {
+    if (expert < 0 || expert >= config.expert_count)
+      return error{errc::bad_input, "the model has no expert " + std::to_string(expert)};
+    self->expert_slot_[static_cast<std::size_t>(expert)] = static_cast<std::int32_t>(self->owned_count_++);
+  }
+
+  self->weights_.resize(moe_layers.size() * owned.size());
+  const auto load_one = [&](std::int64_t i) {
+    const auto layer = moe_layers[static_cast<std::size_t>(i / self->owned_count_)];
+    const auto expert = owned[static_cast<std::size_t>(i % self->owned_count_)];
+    return assign(self->weights_[static_cast<std::size_t>(i)], load_expert(from, config, layer, expert, device.target));
+  };
+  TROUPE_TRY(
+      load_in_parallel(*device.pool, static_cast<std::int64_t>(self->weights_.size()), options.progress, load_one));
+  return self;
+}
+
+std::int64_t cpu_experts::expert_bytes() const { return weights_.empty() ? 0 : weights_.front().bytes(); }
+
+result<void> cpu_experts::check(const moe::shard_batch& batch) const {
+  const auto bad = [](std::string why) { return error{errc::bad_input, "expert batch: " + std::move(why)}; };
+  if (batch.hidden_size != config_.hidden_size) return bad("hidden size " + std::to_string(batch.hidden_size));
+  if (batch.layer < 0 || static_cast<std::size_t>(batch.layer) >= layer_slot_.size() ||
+      layer_slot_[static_cast<std::size_t>(batch.layer)] < 0)
+    return bad("layer " + std::to_string(batch.layer) + " has no experts");
+  const auto row_bytes = static_cast<std::size_t>(batch.hidden_size) * moe::bytes_of(batch.type);
+  if (batch.inputs.size() % row_bytes != 0) return bad("inputs are not whole rows");
+  if (batch.experts.size() != batch.rows.size()) return bad("experts and rows do not pair up");
+  if (!std::is_sorted(batch.experts.begin(), batch.experts.end())) return bad("experts are not ascending");
+  const auto rows = static_cast<std::int64_t>(batch.inputs.size() / row_bytes);
+  for (const auto row : batch.rows)
+    if (row < 0 || row >= rows) return bad("there is no row " + std::to_string(row));
+  for (const auto e : batch.experts)
+    if (e < 0 || e >= config_.expert_count || expert_slot_[static_cast<std::size_t>(e)] < 0)
+      return bad("expert " + std::to_string(e) + " is not of this shard");
+  return {};
+}
+
+const kernels::ffn_weights& cpu_experts::weights_of(layer_index layer, expert_index expert) const {
+  const auto slot =
+      layer_slot_[static_cast<std::size_t>(layer)] * owned_count_ + expert_slot_[static_cast<std::size_t>(expert)];
+  return weights_[static_cast<std::size_t>(slot)];
+}
+
+void cpu_experts::read_inputs(const moe::shard_batch& batch) {
+  inputs_.resize(batch.inputs.size() / moe::bytes_of(batch.type));
+  if (batch.type == moe::element::f32) {
+    std::memcpy(inputs_.data(), batch.inputs.data(), batch.inputs.size());
+    return;
+  }
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    std::uint16_t bits;
+    std::memcpy(&bits, batch.inputs.data() + 2 * i, 2);
+    inputs_[i] = kernels::bf16_to_float(bits);
+  }
+}
+
+result<moe::shard_output> cpu_experts::run(const moe::shard_batch& batch) {
+  TROUPE_TRY(check(batch));
+  const std::int64_t hidden = config_.hidden_size;
+  const auto pairs = batch.experts.size();
+  read_inputs(batch);
+  outputs_.resize(pairs * static_cast<std::size_t>(hidden));
+  jobs_.clear();
+  for (std::size_t first = 0; first < pairs;) {
+    const auto expert = batch.experts[first];
+    const auto end = static_cast<std::size_t>(std::upper_bound(batch.experts.begin(), batch.experts.end(), expert) -
+                                              batch.experts.begin());
+    jobs_.push_back({.weights = &weights_of(batch.layer, expert),
+                     .rows = std::span(batch.rows).subspan(first, end - first),
+                     .y = outputs_.data() + static_cast<std::int64_t>(first) * hidden,
+                     .y_stride = hidden});
+    first = end;
+  }
+  kernel_.run(*device_.pool, inputs_.data(), hidden, jobs_);
+
+  moe::shard_output answer{.outputs = std::vector<std::byte>(outputs_.size() * moe::bytes_of(batch.type))};
+  if (batch.type == moe::element::f32) {
+    std::memcpy(answer.outputs.data(), outputs_.data(), answer.outputs.size());
+    return answer;
+  }
+  for (std::size_t i = 0; i < outputs_.size(); ++i) {
+    const auto bits = kernels::float_to_bf16(outputs_[i]);
+    std::memcpy(answer.outputs.data() + 2 * i, &bits, 2);
+  }
+  return answer;
+}
+
+} // namespace troupe::exec
