@@ -71,7 +71,7 @@ kv_cache_actor::behavior_type kv_cache(self_pointer self, std::shared_ptr<kv_cac
   self->state.loop.emplace(*parts->engine, *parts->experts, parts->options);
   self->state.parts = std::move(parts);
   const auto& p = *self->state.parts;
-  self->send(p.supervisor, kv_cache_ready{p.process, p.engine->info().name, self});
+  self->send(p.supervisor, kv_cache_ready{p.process, p.device, self});
   self->send(self, report_atom_v);
   return {
       [self](admit_request& message) { admit(self, std::move(message)); },

@@ -12,12 +12,14 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 
 namespace troupe {
 
 /// What the composition root makes for a kv_cache.
 struct kv_cache_parts {
   process_id process;
+  std::string device; ///< for `troupe status`
   supervisor_actor supervisor;
   std::unique_ptr<exec::engine> engine;
   std::unique_ptr<exec::expert_client> experts;

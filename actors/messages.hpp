@@ -59,6 +59,7 @@ struct role_assignment {
   process_id process; ///< never reused: tells a replacement from the one it replaces
   shard_id shard;     ///< expert_shard only
   moe::placement placement;
+  std::int32_t vocab_size = 0; ///< the tokenizer's: ids from here on are never sampled
   serving_options options;
 };
 
@@ -120,7 +121,7 @@ typename Inspector::result_type inspect(Inspector& f, join_cluster& x) {
 
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, role_assignment& x) {
-  return f(caf::meta::type_name("role_assignment"), x.process, x.shard, x.placement, x.options);
+  return f(caf::meta::type_name("role_assignment"), x.process, x.shard, x.placement, x.vocab_size, x.options);
 }
 
 template <class Inspector>

@@ -43,7 +43,8 @@ caf::result<role_assignment> on_join(self_pointer self, const join_cluster& mess
     return caf::make_error(caf::sec::invalid_argument, joined.error().message);
   }
   log::info("{} starts as process {}", message.name, message.pid);
-  return role_assignment{joined->process, joined->shard, self->state.core.placement(), self->state.parts.options};
+  const auto& parts = self->state.parts;
+  return role_assignment{joined->process, joined->shard, self->state.core.placement(), parts.vocab_size, parts.options};
 }
 
 template <class Ref>

@@ -21,6 +21,7 @@ namespace troupe {
 struct supervisor_parts {
   std::vector<cluster::expected_role> roles;
   std::int32_t expert_count = 0;
+  std::int32_t vocab_size = 0; ///< the tokenizer's
   serving_options options;
   /// Both are called from the supervisor's thread and return at once.
   std::function<void(const std::string& name)> start_process;

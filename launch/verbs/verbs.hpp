@@ -1,10 +1,15 @@
 // The verbs of the command line, one function and one file each. A verb adds its subcommand and options to `app`; its
-// callback does the work and throws CLI::RuntimeError(status) to end with anything but 0.
+// callback does the work and ends with finish().
 #pragma once
+
+#include "runtime/core/result.hpp"
 
 #include <CLI/App.hpp>
 
 namespace troupe::launch {
+
+/// Logs a failure and throws CLI::RuntimeError, which makes the process end with status 1.
+void finish(const result<void>& outcome);
 
 void add_serve(CLI::App& app);
 void add_launch(CLI::App& app);

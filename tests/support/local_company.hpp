@@ -69,7 +69,7 @@ class local_company {
  public:
   explicit local_company(int shards = 2, int kv_caches = 1, serving_options options = {}) : options_(options) {
     const auto roles = company_roles({.kv_caches = kv_caches, .expert_shards = shards});
-    supervisor_parts parts{roles, model.expert_count, options_, [this](const std::string& name) { start_later(name); },
+    supervisor_parts parts{roles, model.expert_count, model.vocab_size, options_, [this](const std::string& name) { start_later(name); },
                            [](std::int64_t) {}};
     supervisor_ = system.spawn(supervisor, parts);
     for (const auto& role : roles) start(role.name);

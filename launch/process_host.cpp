@@ -1,0 +1,60 @@
+#include "launch/process_host.hpp"
+
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+
+#include <spawn.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char** environ;
+
+namespace troupe::launch {
+
+result<pid_t> process_host::start(const std::string& name, const std::vector<std::string>& arguments) {
+  std::vector<char*> argv{const_cast<char*>("troupe")};
+  for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+
+  // A child must not hold our sockets open: a client would never see its connection close.
+  posix_spawn_file_actions_t files;
+  posix_spawn_file_actions_init(&files);
+  posix_spawn_file_actions_addclosefrom_np(&files, 3);
+  pid_t pid = 0;
+  const int failed = posix_spawn(&pid, "/proc/self/exe", &files, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&files);
+  if (failed) return error{errc::bug, "cannot start " + name + ": " + std::strerror(failed)};
+  children_.emplace(pid, name);
+  return pid;
+}
+
+std::vector<process_host::ended> process_host::reap() {
+  std::vector<ended> out;
+  for (auto it = children_.begin(); it != children_.end();) {
+    int status = 0;
+    if (waitpid(it->first, &status, WNOHANG) != it->first) {
+      ++it;
+      continue;
+    }
+    out.push_back({it->second, it->first, WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status)});
+    it = children_.erase(it);
+  }
+  return out;
+}
+
+void process_host::signal_all(int signal) const {
+  for (const auto& [pid, name] : children_) ::kill(pid, signal);
+}
+
+void process_host::signal(pid_t pid, int signal) const {
+  if (children_.contains(pid)) ::kill(pid, signal);
+}
+
+void die_with_parent(pid_t parent) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) std::_Exit(1);
+}
+
+} // namespace troupe::launch

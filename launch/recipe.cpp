@@ -1,0 +1,97 @@
+#include "launch/recipe.hpp"
+
+#include <yaml-cpp/yaml.h>
+
+#include <fstream>
+#include <functional>
+#include <map>
+#include <sstream>
+
+namespace troupe::launch {
+
+namespace {
+
+using setter = std::function<void(const YAML::Node&)>;
+using fields = std::map<std::string, setter>;
+
+template <class T>
+setter into(T& target) {
+  return [&target](const YAML::Node& value) { target = value.as<T>(); };
+}
+
+/// Applies every key of `node`. Errors name the key with its path.
+result<void> apply(const YAML::Node& node, const fields& known, const std::string& where) {
+  const auto bad = [&](std::string message) { return error{errc::bad_input, where + message}; };
+  if (!node.IsMap()) return bad("expected keys and values");
+  for (const auto& item : node) {
+    const auto key = item.first.as<std::string>("");
+    const auto field = known.find(key);
+    if (field == known.end()) return bad("unknown key \"" + key + "\"");
+    try {
+      field->second(item.second);
+    } catch (const YAML::Exception&) {
+      return bad(key + ": cannot read \"" + YAML::Dump(item.second) + "\"");
+    }
+  }
+  return {};
+}
+
+result<void> check(const recipe& r, const std::string& where) {
+  const auto bad = [&](const char* message) { return error{errc::bad_input, where + message}; };
+  if (r.serving.model_dir.empty()) return bad("model: missing");
+  if (r.size.kv_caches < 1 || r.size.kv_caches > 64) return bad("roles.kv_cache: must be 1 to 64");
+  if (r.size.expert_shards < 1 || r.size.expert_shards > 1024) return bad("roles.expert_shard: must be 1 to 1024");
+  return {};
+}
+
+} // namespace
+
+result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path& file) {
+  recipe r;
+  auto& s = r.serving;
+  YAML::Node root, roles, serving;
+  const std::string where = file.string() + ": ";
+  try {
+    root = YAML::Load(yaml);
+  } catch (const YAML::Exception& e) {
+    return error{errc::bad_input, where + e.what()};
+  }
+  TROUPE_TRY(apply(root,
+                   {{"model", into(s.model_dir)},
+                    {"host", into(r.front.host)},
+                    {"port", into(r.front.port)},
+                    {"served_model_name", into(r.front.served_model_name)},
+                    {"chat_template", into(r.front.chat_template)},
+                    {"roles", into(roles)},
+                    {"serving", into(serving)}},
+                   where));
+  r.size = {.kv_caches = 1, .expert_shards = 1};
+  if (roles.IsDefined() && !roles.IsNull())
+    TROUPE_TRY(apply(roles, {{"kv_cache", into(r.size.kv_caches)}, {"expert_shard", into(r.size.expert_shards)}},
+                     where + "roles: "));
+  if (serving.IsDefined() && !serving.IsNull())
+    TROUPE_TRY(apply(serving,
+                     {{"dtype", into(s.dtype)},
+                      {"threads", into(s.threads)},
+                      {"max_num_seqs", into(s.max_num_seqs)},
+                      {"max_num_batched_tokens", into(s.max_num_batched_tokens)},
+                      {"max_model_len", into(s.max_model_len)},
+                      {"kv_cache_ratio", into(s.kv_cache_ratio)},
+                      {"seed", into(s.seed)},
+                      {"speculative", into(s.speculative)}},
+                     where + "serving: "));
+  TROUPE_TRY(check(r, where));
+  const std::filesystem::path model = s.model_dir;
+  if (model.is_relative()) s.model_dir = (file.parent_path() / model).lexically_normal().string();
+  return r;
+}
+
+result<recipe> load_recipe(const std::filesystem::path& file) {
+  std::ifstream in(file);
+  if (!in) return error{errc::not_found, file.string() + ": cannot be opened"};
+  std::ostringstream text;
+  text << in.rdbuf();
+  return parse_recipe(text.str(), file);
+}
+
+} // namespace troupe::launch

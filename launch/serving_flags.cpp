@@ -1,0 +1,31 @@
+#include "launch/serving_flags.hpp"
+
+#include <CLI/CLI.hpp>
+
+namespace troupe::launch {
+
+void add_front_flags(CLI::App& app, front_options& front) {
+  app.add_option("--host", front.host, "address to listen on");
+  app.add_option("--port", front.port, "port of the HTTP server; 0 lets the system choose");
+  app.add_option("--served-model-name", front.served_model_name, "name in the API; default: the model's folder");
+  app.add_option("--chat-template", front.chat_template, "instead of the one the checkpoint names")
+      ->check(CLI::IsMember({"r1", "r1-0528", "v3"}));
+}
+
+void add_serving_flags(CLI::App& app, serving_options& serving) {
+  app.add_option("--dtype", serving.dtype, "what to compute in; default: the checkpoint's")
+      ->check(CLI::IsMember({"auto", "bfloat16", "float32"}));
+  app.add_option("--threads", serving.threads, "compute threads of each role; 0 shares the cores")
+      ->check(CLI::Range(0, 1024));
+  app.add_option("--max-num-seqs", serving.max_num_seqs, "requests that run at once")->check(CLI::Range(1, 4096));
+  app.add_option("--max-num-batched-tokens", serving.max_num_batched_tokens, "rows of one step")
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--max-model-len", serving.max_model_len, "prompt and answer of one request, in tokens")
+      ->check(CLI::Range(2, 1 << 20));
+  app.add_option("--kv-cache-ratio", serving.kv_cache_ratio, "share of free memory the cache may take")
+      ->check(CLI::Range(0.01, 1.0));
+  app.add_option("--seed", serving.seed, "for requests that bring none");
+  app.add_option("--speculative", serving.speculative, "draft with the MTP module: on or off");
+}
+
+} // namespace troupe::launch

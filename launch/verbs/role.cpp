@@ -1,0 +1,125 @@
+// troupe role: one role process of a cluster, started by `troupe launch`. It asks the supervisor what it shall be,
+// loads only its own tensors, and serves until it is asked to leave (SIGTERM) or the supervisor is gone.
+#include "actors/actor_expert_client.hpp"
+#include "actors/expert_shard.hpp"
+#include "actors/kv_cache.hpp"
+#include "actors/system_config.hpp"
+#include "launch/cluster_calls.hpp"
+#include "launch/process_host.hpp"
+#include "launch/role_parts.hpp"
+#include "launch/verbs/verbs.hpp"
+#include "runtime/core/log.hpp"
+#include "runtime/net/carrier.hpp"
+
+#include <CLI/CLI.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <caf/actor_cast.hpp>
+#include <caf/event_based_actor.hpp>
+#include <caf/send.hpp>
+
+#include <atomic>
+#include <csignal>
+#include <memory>
+#include <set>
+#include <string>
+
+namespace troupe::launch {
+
+namespace {
+
+struct role_flags {
+  std::string name;
+  std::string supervisor;
+  std::string host = "127.0.0.1";
+  int parent = 0;
+};
+
+/// The role's actor, and everything it needs that outlives it.
+class role_process {
+ public:
+  explicit role_process(role_flags flags) : flags_(std::move(flags)) {}
+
+  result<void> run() {
+    boost::asio::signal_set leave(loop_, SIGTERM);
+    leave.async_wait([](auto, int) {});
+    TROUPE_ASSIGN(const auto peer, carrier_->connect(flags_.supervisor));
+    supervisor_ = caf::actor_cast<supervisor_actor>(peer);
+    TROUPE_ASSIGN(const auto assignment, join(system_, supervisor_, flags_.name));
+    TROUPE_ASSIGN(const auto role, start(assignment));
+    system_.spawn(&role_process::watch, this, peer, role);
+
+    loop_.run(); // until SIGTERM, or until the supervisor or the role is gone
+    const bool drained = !orphaned_ && drain(system_, role, limits::drain_timeout);
+    caf::anon_send_exit(role, caf::exit_reason::kill);
+    if (!drained) return error{errc::disconnected, flags_.name + " ends without a farewell"};
+    log::info("drained");
+    return {};
+  }
+
+ private:
+  result<caf::actor> start(const role_assignment& assignment) {
+    TROUPE_ASSIGN(const auto model, open_model(assignment.options.model_dir));
+    return flags_.name.starts_with("kv_cache") ? start_kv_cache(model, assignment) : start_shard(model, assignment);
+  }
+
+  /// While it steps, the expert_shards wait for it, and it waits while they work: each may use all cores.
+  result<caf::actor> start_kv_cache(const opened_model& model, const role_assignment& assignment) {
+    TROUPE_ASSIGN(const auto cpu, cpu_options_of(assignment.options, 1));
+    auto experts = std::make_unique<actor_expert_client>(system_, supervisor_, carrier_.get(), element_of(model, cpu));
+    TROUPE_ASSIGN(auto parts, make_kv_cache(model, assignment, cpu, supervisor_, std::move(experts)));
+    return caf::actor_cast<caf::actor>(system_.spawn<caf::detached>(kv_cache, std::move(parts)));
+  }
+
+  result<caf::actor> start_shard(const opened_model& model, const role_assignment& assignment) {
+    const std::set<shard_id> shards(assignment.placement.owner.begin(), assignment.placement.owner.end());
+    TROUPE_ASSIGN(const auto cpu, cpu_options_of(assignment.options, static_cast<int>(shards.size())));
+    TROUPE_ASSIGN(auto parts, make_expert_shard(model, assignment, cpu, supervisor_));
+    const auto shard = system_.spawn(expert_shard, std::move(parts));
+    TROUPE_ASSIGN(const auto address, carrier_->publish(caf::actor_cast<caf::actor>(shard), flags_.host, 0));
+    caf::anon_send(supervisor_,
+                   expert_shard_ready{assignment.process, assignment.shard, device_name(cpu), address, shard});
+    return caf::actor_cast<caf::actor>(shard);
+  }
+
+  /// Ends the loop when either of the two goes away.
+  static caf::behavior watch(caf::event_based_actor* self, role_process* process, const caf::actor& supervisor,
+                             const caf::actor& role) {
+    self->monitor(supervisor);
+    self->monitor(role);
+    self->set_down_handler([self, process](const caf::down_msg&) {
+      process->orphaned_ = true;
+      process->loop_.stop();
+      self->quit();
+    });
+    return {[](drain_atom) {}};
+  }
+
+  role_flags flags_;
+  boost::asio::io_context loop_;
+  std::atomic<bool> orphaned_{false};
+  system_config config_{reach::network, 1};
+  caf::actor_system system_{config_};
+  std::unique_ptr<net::carrier> carrier_ = net::make_carrier(system_);
+  supervisor_actor supervisor_;
+};
+
+} // namespace
+
+void add_role(CLI::App& app) {
+  auto flags = std::make_shared<role_flags>();
+  auto* verb = app.add_subcommand("role", "one role process of a cluster; `troupe launch` starts them");
+  verb->add_option("--name", flags->name, "the role's name in the recipe, e.g. expert_shard-0")->required();
+  verb->add_option("--supervisor", flags->supervisor, "its address, e.g. basp://127.0.0.1:41000")->required();
+  verb->add_option("--host", flags->host, "address to listen on")->capture_default_str();
+  verb->add_option("--parent", flags->parent, "end with this process");
+  verb->callback([flags] {
+    if (flags->parent) die_with_parent(flags->parent);
+    std::signal(SIGINT, SIG_IGN); // Ctrl-C is for process 0, which drains the others in the right order
+    init_log("info", flags->name);
+    finish(role_process(*flags).run());
+  });
+}
+
+} // namespace troupe::launch
