@@ -9,10 +9,15 @@ namespace troupe::limits {
 
 // Files.
 inline constexpr std::size_t safetensors_header_bytes_max = 100u << 20;
+inline constexpr std::size_t tensors_max = 1'000'000; // R1 has 91,991
+inline constexpr std::size_t tensor_name_bytes_max = 512;
+inline constexpr std::size_t tensor_rank_max = 16;
+inline constexpr std::size_t shards_max = 10'000; // R1 has 163
 inline constexpr std::size_t json_file_bytes_max = 512u << 20; // the index of a 685 B model is 9 MB, a tokenizer 8 MB
 inline constexpr int json_depth_max = 64;
 
 // Tokenizer. A checkpoint's regular expressions run on a client's text.
+inline constexpr std::size_t tokenizer_file_bytes_max = 64u << 20;
 inline constexpr int token_ids_max = 1 << 20; // the largest vocabulary in use has about 2^18
 inline constexpr std::size_t added_token_bytes_max = 1024;
 inline constexpr std::size_t encode_text_bytes_max = 64u << 20;

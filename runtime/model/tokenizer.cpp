@@ -94,6 +94,9 @@ result<tokenizer> tokenizer::parse(std::string_view text, std::string_view file)
     name(token.content, token.id);
     (token.normalized ? state->normalized : state->raw).add(token.content, token.id);
   }
+  if (const auto hole = std::ranges::find(state->bytes, ""); hole != state->bytes.end())
+    return error{errc::bad_input,
+                 std::string(file) + ": no token has the id " + std::to_string(hole - state->bytes.begin())};
   state->special.resize(state->bytes.size());
   for (const auto& token : json.added) state->special[token.id] = token.special;
   return tokenizer(std::move(state));

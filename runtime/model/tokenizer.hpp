@@ -27,7 +27,7 @@ class tokenizer {
 
   /// Token ids of UTF-8 `text`; no BOS is added. Invalid UTF-8 is bad_input.
   result<std::vector<token_id>> encode(std::string_view text, special_tokens mode) const;
-  /// The bytes of one token as they appear in text; empty for ids that have no token.
+  /// The bytes of one token as they appear in text; empty for ids outside the vocabulary.
   std::string_view bytes(token_id id) const;
   /// True for added tokens flagged `special` (dropped from text when decoding an answer).
   bool is_special(token_id id) const;
@@ -35,7 +35,7 @@ class tokenizer {
   token_id find(std::string_view token) const;
   /// Decodes all of `ids`; invalid UTF-8 becomes U+FFFD.
   std::string decode(std::span<const token_id> ids, bool skip_special = true) const;
-  /// One more than the largest id that has a token. Ids from here to the model's vocab_size must be masked in sampling.
+  /// Number of tokens; every id below has one. Ids from here to the model's vocab_size must be masked in sampling.
   int vocab_size() const;
   /// Bytes of the longest token. A text of n bytes has at least n / this many tokens: a cheap bound before encoding.
   std::size_t longest_token_bytes() const;

@@ -149,6 +149,8 @@ result<void> reader::read_added_tokens(const json_field& added_tokens) {
 } // namespace
 
 result<tokenizer_json> parse_tokenizer_json(std::string_view text, std::string_view file) {
+  if (text.size() > limits::tokenizer_file_bytes_max)
+    return error{errc::bad_input, std::string(file) + ": file is too large"};
   json::parse_options options;
   options.max_depth = limits::json_depth_max;
   json::error_code code;

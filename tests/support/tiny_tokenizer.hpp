@@ -12,7 +12,7 @@
 
 namespace troupe::test {
 
-/// Byte b is token b, merges follow from 256, added tokens from 300. Tests change a field and parse.
+/// Byte b is token b, merges follow from 256, added tokens from 263. Tests change a field and parse.
 inline boost::json::object tiny_tokenizer_json() {
   boost::json::object vocab;
   for (int byte = 0; byte < 256; ++byte) vocab[model::symbol_of_byte(byte)] = byte;
@@ -26,7 +26,7 @@ inline boost::json::object tiny_tokenizer_json() {
 
   boost::json::array added;
   const auto add = [&](std::string_view content, bool special) {
-    added.push_back({{"id", 300 + added.size()},
+    added.push_back({{"id", 263 + added.size()},
                      {"content", content},
                      {"single_word", false},
                      {"lstrip", false},

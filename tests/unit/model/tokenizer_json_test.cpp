@@ -90,6 +90,8 @@ BOOST_AUTO_TEST_CASE(ids_must_be_unique_and_bounded) {
                "tokenizer.json: model.vocab: the id of \"b\" is not an integer from 0 to 1048575");
 }
 
+BOOST_AUTO_TEST_CASE(every_id_needs_a_token) { TEST_REFUSED("no token has the id 264", added_of(file)["id"] = 278); }
+
 BOOST_AUTO_TEST_CASE(every_byte_needs_a_token) {
   TEST_REFUSED("model.vocab: no token for byte 65", vocab_of(file).erase("A"));
   TEST_REFUSED("model.vocab: a token is empty", vocab_of(file)[""] = 299);
@@ -108,7 +110,7 @@ BOOST_AUTO_TEST_CASE(merges_must_refer_to_tokens) {
 BOOST_AUTO_TEST_CASE(added_tokens_must_not_contradict_the_vocabulary) {
   TEST_REFUSED("added_tokens[1].id: belongs to \"a\" in the vocabulary", added_of(file)["id"] = 'a');
   TEST_REFUSED("added_tokens[1].id: the vocabulary gives \"hello\" the id 260", added_of(file)["content"] = "hello");
-  TEST_REFUSED("added_tokens[1].id: is used twice", added_of(file)["id"] = 300);
+  TEST_REFUSED("added_tokens[1].id: is used twice", added_of(file)["id"] = 263);
   TEST_REFUSED("added_tokens[1].content: is listed twice", added_of(file)["content"] = "<｜begin▁of▁sentence｜>");
   TEST_REFUSED("added_tokens[1].content: must have 1 to 1024 bytes", added_of(file)["content"] = "");
   TEST_REFUSED("added_tokens[1].id: must be an integer below the limit of token ids", added_of(file)["id"] = -1);
