@@ -84,6 +84,9 @@ struct generation_config {
 result<model_config> parse_config(std::string_view json, std::string_view file);
 /// Reads `dir/config.json`, and the end tokens from `dir/generation_config.json` when that exists.
 result<model_config> load_config(const std::filesystem::path& dir);
+/// Parses the text of generation_config.json.
+result<generation_config> parse_generation_config(std::string_view json, std::string_view file);
+/// Reads `dir/generation_config.json`; nothing set if there is none.
 result<generation_config> load_generation_config(const std::filesystem::path& dir);
 
 } // namespace troupe::model

@@ -1,8 +1,22 @@
 #include "runtime/model/tokenizer_json_field.hpp"
 
+#include <boost/json/serialize.hpp>
+
 #include <algorithm>
+#include <sstream>
 
 namespace troupe::model {
+namespace {
+
+/// A value as a message quotes it: the beginning, if it is long.
+std::string shown(const boost::json::value& value) {
+  constexpr std::size_t bytes_max = 40;
+  if (value.is_null()) return "null";
+  auto text = boost::json::serialize(value);
+  return text.size() <= bytes_max ? text : text.substr(0, bytes_max) + "...";
+}
+
+} // namespace
 
 json_field json_field::operator[](std::string_view name) const {
   static const boost::json::value absent;
@@ -46,6 +60,24 @@ result<bool> json_field::boolean_or(bool otherwise) const {
   if (is_null()) return otherwise;
   if (const auto* boolean = value_->if_bool()) return *boolean;
   return fail("must be true or false");
+}
+
+result<std::int64_t> json_field::integer(std::int64_t low, std::int64_t high) const {
+  const auto* real = value_->if_double();
+  std::error_code code; // to_number refuses fractions and what does not fit
+  const auto value = value_->to_number<std::int64_t>(code);
+  const bool whole = value_->is_number() && !code && (!real || *real == static_cast<double>(value));
+  if (whole && low <= value && value <= high) return value;
+  return fail(shown(*value_) + " is not a whole number from " + std::to_string(low) + " to " + std::to_string(high));
+}
+
+result<double> json_field::number(double low, double high) const {
+  std::error_code code;
+  const auto value = value_->to_number<double>(code);
+  if (!code && low <= value && value <= high) return value;
+  std::ostringstream range;
+  range << " is not a number from " << low << " to " << high;
+  return fail(shown(*value_) + range.str());
 }
 
 } // namespace troupe::model

@@ -5,6 +5,7 @@
 
 #include <boost/json/value.hpp>
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -30,6 +31,10 @@ class json_field {
   result<std::string_view> string() const;
   result<std::string_view> string_or(std::string_view otherwise) const;
   result<bool> boolean_or(bool otherwise) const;
+  /// A whole number from `low` to `high`; 40.0 counts as 40.
+  result<std::int64_t> integer(std::int64_t low, std::int64_t high) const;
+  /// A number from `low` to `high`, written as integer or float.
+  result<double> number(double low, double high) const;
 
  private:
   json_field(const boost::json::value& value, std::string_view file, std::string path)

@@ -1,0 +1,15 @@
+// JSON files of a checkpoint: strict RFC 8259, valid UTF-8, bounded depth.
+#pragma once
+
+#include "runtime/core/result.hpp"
+
+#include <boost/json/value.hpp>
+
+#include <string_view>
+
+namespace troupe::model {
+
+/// Parses `text`, the content of `file`. Errors: bad_input, "file: reason".
+result<boost::json::value> parse_json_document(std::string_view text, std::string_view file);
+
+} // namespace troupe::model
