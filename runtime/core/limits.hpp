@@ -12,7 +12,7 @@ inline constexpr std::size_t safetensors_header_bytes_max = 100u << 20;
 inline constexpr std::size_t tensors_max = 1'000'000; // R1 has 91,991
 inline constexpr std::size_t tensor_name_bytes_max = 512;
 inline constexpr std::size_t tensor_rank_max = 16;
-inline constexpr std::size_t shards_max = 10'000; // R1 has 163
+inline constexpr std::size_t shards_max = 10'000;              // R1 has 163
 inline constexpr std::size_t json_file_bytes_max = 512u << 20; // the index of a 685 B model is 9 MB, a tokenizer 8 MB
 inline constexpr int json_depth_max = 64;
 
@@ -29,11 +29,28 @@ inline constexpr std::uint32_t regex_heap_kib_max = 64u << 10;
 inline constexpr std::size_t http_body_bytes_max = 8u << 20;
 inline constexpr std::size_t http_header_bytes_max = 16u << 10;
 inline constexpr std::size_t http_connections_max = 4096;
+inline constexpr int http_fields_max = 100;
+inline constexpr std::chrono::seconds http_read_timeout{30};  // from the first byte of a request to its last
+inline constexpr std::chrono::seconds http_idle_timeout{75};  // between two requests of one connection
+inline constexpr std::chrono::seconds http_write_timeout{30}; // one write of an answer
+inline constexpr std::chrono::seconds http_linger{5};         // at the end: for answers under way
+/// How long a stream waits for its first token before it sends 200, and then between signs of life (`: keep-alive`).
+inline constexpr std::chrono::seconds sse_keep_alive{10};
+inline constexpr std::size_t http_unsent_bytes_max = 1u << 20; // a client that reads slower than this is cut off
+inline constexpr int prompts_max = 64;                         // of one /v1/completions request
 inline constexpr int max_tokens_max = 32768;
 inline constexpr int choices_max = 8; // `n`
 inline constexpr std::size_t stop_strings_max = 16;
 inline constexpr std::size_t stop_string_bytes_max = 256;
 inline constexpr int top_logprobs_max = 20;
+
+// Jobs.
+inline constexpr std::size_t jobs_max = 64; // kept; finished ones leave first
+inline constexpr std::size_t job_lines_max = 50'000;
+inline constexpr std::size_t job_bytes_max = 256u << 20; // requests of one job
+inline constexpr std::size_t job_lines_in_flight = 32;   // of all jobs
+inline constexpr std::size_t job_fetch_bytes_max = 4u << 20;
+inline constexpr std::chrono::milliseconds job_retry_delay{1'000};
 
 // Router and scheduler.
 inline constexpr std::size_t waiting_requests_max = 1024;
