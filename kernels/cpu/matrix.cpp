@@ -15,8 +15,9 @@
 namespace troupe::kernels {
 namespace {
 
-constexpr std::int64_t slice_tiles = tiles_per_scale_max; // 256 inputs x 32 outputs of bf16: 16 KB of a 32-48 KB L1
-constexpr std::int64_t rows_in_l2 = 1 << 14;              // rows x tiles of a chunk of activations: 1 MB of bf16
+constexpr std::int64_t slice_tiles = 2 * tiles_per_scale_max; // 512 inputs
+constexpr std::int64_t rows_per_task = 512;                   // with 512 inputs: 512 KB of bf16
+constexpr std::int64_t blocks_per_task = 8;                   // their sums: 512 KB
 
 template <class T>
 T load_unaligned(const std::byte* p) {
@@ -132,26 +133,39 @@ void matrix::multiply_slice(const packed_rows& x, std::int64_t first, std::int64
 
 void matrix::multiply_block(const packed_rows& x, std::int64_t first, std::int64_t n, std::int64_t block,
                             float* acc) const {
-  std::fill_n(acc, padded_rows(n) * tile_outputs, 0.0f);
-  // Long slices keep sums in registers, short ones keep the slice of weights in L1 while many rows pass.
+  multiply_blocks(x, first, n, block, 1, acc);
+}
+
+void matrix::multiply_blocks(const packed_rows& x, std::int64_t first, std::int64_t n, std::int64_t block,
+                             std::int64_t count, float* acc) const {
+  const auto acc_floats = padded_rows(n) * tile_outputs;
+  std::fill_n(acc, count * acc_floats, 0.0f);
+  // Few rows: sums stay in registers over all inputs. Many: a slice of weights stays in L1 while the rows pass, and a
+  // slice of the rows stays in L2 while the blocks pass.
   const auto slice = n <= 2 * group_rows ? tiles_ : slice_tiles;
   for (std::int64_t tile = 0; tile < tiles_; tile += slice)
-    multiply_slice(x, first, n, block, tile, std::min(slice, tiles_ - tile), acc);
+    for (std::int64_t b = 0; b < count; ++b)
+      multiply_slice(x, first, n, block + b, tile, std::min(slice, tiles_ - tile), acc + b * acc_floats);
 }
 
 void matrix::multiply(thread_pool& pool, const packed_rows& x, float* y, std::int64_t y_stride) const {
   check(x.cols() == cols_ && activation_type(x.packed_for()) == activation_type(target_), "input does not fit weights");
-  const auto n = x.rows();
-  const auto chunk = std::max<std::int64_t>(rows_in_l2 / std::max<std::int64_t>(1, tiles_), 64) / 32 * 32;
-  const auto chunks = ceil_div(n, chunk);
-  pool.parallel_for(chunks * blocks_, [&](std::int64_t task) {
-    const auto first = task / blocks_ * chunk, block = task % blocks_;
-    const auto count = std::min(chunk, n - first);
-    auto* acc = thread_scratch<float>(static_cast<std::size_t>(padded_rows(count) * tile_outputs), 0);
-    multiply_block(x, first, count, block, acc);
-    const auto width = std::min(tile_outputs, rows_ - block * tile_outputs);
-    for (std::int64_t r = 0; r < count; ++r)
-      std::memcpy(y + (first + r) * y_stride + block * tile_outputs, acc + r * tile_outputs, width * sizeof(float));
+  const auto n = x.rows(), chunks = ceil_div(n, rows_per_task);
+  const auto count =
+      n <= 2 * group_rows ? 1 : std::clamp<std::int64_t>(blocks_ * chunks / (4 * pool.size()), 1, blocks_per_task);
+  const auto groups = ceil_div(blocks_, count);
+  pool.parallel_for(chunks * groups, [&](std::int64_t task) {
+    const auto first = task / groups * rows_per_task, block = task % groups * count;
+    const auto rows = std::min(rows_per_task, n - first), blocks = std::min(count, blocks_ - block);
+    const auto acc_floats = padded_rows(rows) * tile_outputs;
+    auto* acc = thread_scratch<float>(static_cast<std::size_t>(blocks * acc_floats), 0);
+    multiply_blocks(x, first, rows, block, blocks, acc);
+    for (std::int64_t r = 0; r < rows; ++r)
+      for (std::int64_t b = 0; b < blocks; ++b) {
+        const auto out = (block + b) * tile_outputs;
+        std::memcpy(y + (first + r) * y_stride + out, acc + b * acc_floats + r * tile_outputs,
+                    std::min(tile_outputs, rows_ - out) * sizeof(float));
+      }
   });
 }
 

@@ -94,6 +94,8 @@ class matrix {
   void multiply_block(const packed_rows& x, std::int64_t first, std::int64_t n, std::int64_t block, float* acc) const;
 
  private:
+  void multiply_blocks(const packed_rows& x, std::int64_t first, std::int64_t n, std::int64_t block, std::int64_t count,
+                       float* acc) const;
   void multiply_slice(const packed_rows& x, std::int64_t first, std::int64_t n, std::int64_t block, std::int64_t tile,
                       std::int64_t tiles, float* acc) const;
 

@@ -29,89 +29,164 @@ void configure(std::int64_t rows) {
 }
 
 constexpr std::int64_t acc_row_bytes = 32 * sizeof(float);
+constexpr auto pair_tile_bytes = tile_bytes_of(tensor_type::bf16);
 
-/// acc (16 rows per group) = start + x w over `tiles` bf16 tiles; start is acc itself or zero.
+/// Sums of up to two groups, in registers: from zero, from memory, to memory.
 template <int Groups>
-inline void multiply_groups(const std::byte* x, const panel_args& a, const std::byte* w, std::int64_t tiles,
-                            bool from_zero, float* acc) {
-  float* second = acc + group_rows * 32;
-  if (from_zero) {
-    _tile_zero(0);
-    _tile_zero(1);
-    if constexpr (Groups == 2) {
-      _tile_zero(2);
-      _tile_zero(3);
-    }
-  } else {
-    _tile_loadd(0, acc, acc_row_bytes);
-    _tile_loadd(1, acc + 16, acc_row_bytes);
-    if constexpr (Groups == 2) {
-      _tile_loadd(2, second, acc_row_bytes);
-      _tile_loadd(3, second + 16, acc_row_bytes);
-    }
+inline void clear_sums() {
+  _tile_zero(0);
+  _tile_zero(1);
+  if constexpr (Groups == 2) {
+    _tile_zero(2);
+    _tile_zero(3);
   }
-  for (std::int64_t t = 0; t < tiles; ++t, x += a.x_tile_bytes, w += tile_bytes_of(tensor_type::bf16)) {
-    _tile_loadd(6, w, 64);
-    _tile_loadd(4, x, a.x_row_bytes);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, w + 1024, 64);
-    _tile_dpbf16ps(1, 4, 7);
-    if constexpr (Groups == 2) {
-      _tile_loadd(5, x + a.x_group_bytes, a.x_row_bytes);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
-    }
+}
+
+template <int Groups>
+inline void load_sums(const float* acc) {
+  _tile_loadd(0, acc, acc_row_bytes);
+  _tile_loadd(1, acc + 16, acc_row_bytes);
+  if constexpr (Groups == 2) {
+    _tile_loadd(2, acc + group_rows * 32, acc_row_bytes);
+    _tile_loadd(3, acc + group_rows * 32 + 16, acc_row_bytes);
   }
+}
+
+template <int Groups>
+inline void store_sums(float* acc) {
   _tile_stored(0, acc, acc_row_bytes);
   _tile_stored(1, acc + 16, acc_row_bytes);
   if constexpr (Groups == 2) {
-    _tile_stored(2, second, acc_row_bytes);
-    _tile_stored(3, second + 16, acc_row_bytes);
+    _tile_stored(2, acc + group_rows * 32, acc_row_bytes);
+    _tile_stored(3, acc + group_rows * 32 + 16, acc_row_bytes);
   }
 }
 
+/// Adds the products of one tile of 32 inputs.
 template <int Groups>
-inline void accumulate(const panel_args& a, std::int64_t row, std::int64_t tile, const std::byte* w, std::int64_t tiles,
-                       const float* scale) {
-  const auto* x = a.x + row / group_rows * a.x_group_bytes + tile * a.x_tile_bytes;
-  float* acc = a.acc + row * 32;
-  if (!scale) return multiply_groups<Groups>(x, a, w, tiles, false, acc);
-  alignas(64) float sum[Groups * group_rows * 32];
-  multiply_groups<Groups>(x, a, w, tiles, true, sum);
-  const auto rows = a.rows - row < Groups * group_rows ? a.rows - row : Groups * group_rows;
-  add_scaled_sums(acc, sum, *scale, rows * 2);
+inline void multiply_tile(const std::byte* x, const panel_args& a, const std::byte* w) {
+  _tile_loadd(6, w, 64);
+  _tile_loadd(4, x, a.x_row_bytes);
+  _tile_dpbf16ps(0, 4, 6);
+  _tile_loadd(7, w + pair_tile_bytes / 2, 64);
+  _tile_dpbf16ps(1, 4, 7);
+  if constexpr (Groups == 2) {
+    _tile_loadd(5, x + a.x_group_bytes, a.x_row_bytes);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
 }
 
-inline void accumulate_rows(const panel_args& a, std::int64_t tile, const std::byte* w, std::int64_t tiles,
-                            const float* scale) {
-  std::int64_t row = 0;
-  for (; row + 2 * group_rows <= a.rows; row += 2 * group_rows) accumulate<2>(a, row, tile, w, tiles, scale);
-  if (row < a.rows) accumulate<1>(a, row, tile, w, tiles, scale);
+/// How weights become bf16 tiles.
+struct bf16_weights {
+  static constexpr auto tile_bytes = tile_bytes_of(tensor_type::bf16);
+  static const std::byte* unpack(const std::byte* from, std::byte*, std::int64_t) { return from; }
+};
+struct f8_weights {
+  static constexpr auto tile_bytes = tile_bytes_of(tensor_type::f8_e4m3);
+  static const std::byte* unpack(const std::byte* from, std::byte* to, std::int64_t tiles) {
+    unpack_f8(from, to, tiles);
+    make_visible(to);
+    return to;
+  }
+};
+
+inline void prefetch(const std::byte* from, std::int64_t bytes) {
+  for (std::int64_t i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(from + i), _MM_HINT_T0);
+}
+
+template <int Groups>
+inline void add_scaled(const panel_args& a, std::int64_t row, float scale) {
+  alignas(64) float sum[Groups * group_rows * 32];
+  store_sums<Groups>(sum);
+  const auto rows = a.rows - row < Groups * group_rows ? a.rows - row : Groups * group_rows;
+  add_scaled_sums(a.acc + row * 32, sum, scale, rows * 2);
+}
+
+/// Up to 32 rows: the weights stream past the sums. Unpacking and multiplying take turns tile by tile, and the next
+/// tile is fetched meanwhile: together 0.9 of a plain read loop, where unpacking a scale block at a time gets 0.6.
+template <int Groups, class Weights>
+void stream_weights(const panel_args& a) {
+  alignas(64) std::byte unpacked[2][pair_tile_bytes];
+  const auto step = a.scales ? a.tiles_per_scale : a.tiles;
+  for (std::int64_t begin = 0; begin < a.tiles; begin += step) {
+    const auto end = begin + step < a.tiles ? begin + step : a.tiles;
+    if (a.scales) {
+      clear_sums<Groups>();
+    } else {
+      load_sums<Groups>(a.acc);
+    }
+    for (auto t = begin; t < end; ++t) {
+      const auto* tile = a.weights + t * Weights::tile_bytes;
+      prefetch(tile + Weights::tile_bytes, Weights::tile_bytes);
+      multiply_tile<Groups>(a.x + t * a.x_tile_bytes, a, Weights::unpack(tile, unpacked[t % 2], 1));
+    }
+    if (a.scales) {
+      add_scaled<Groups>(a, 0, a.scales[begin / step]);
+    } else {
+      store_sums<Groups>(a.acc);
+    }
+  }
+}
+
+/// The sums of up to two groups over consecutive unpacked tiles.
+template <int Groups>
+inline void multiply_groups(const panel_args& a, std::int64_t row, std::int64_t tile, const std::byte* w,
+                            std::int64_t tiles, const float* scale) {
+  const auto* x = a.x + row / group_rows * a.x_group_bytes + tile * a.x_tile_bytes;
+  if (scale) {
+    clear_sums<Groups>();
+  } else {
+    load_sums<Groups>(a.acc + row * 32);
+  }
+  for (std::int64_t t = 0; t < tiles; ++t, x += a.x_tile_bytes, w += pair_tile_bytes) multiply_tile<Groups>(x, a, w);
+  if (scale) {
+    add_scaled<Groups>(a, row, *scale);
+  } else {
+    store_sums<Groups>(a.acc + row * 32);
+  }
+}
+
+/// Many rows: a scale block of weights (all of a bf16 slice) stays in L1 while the rows stream past.
+template <class Weights>
+void stream_rows(const panel_args& a) {
+  alignas(64) std::byte unpacked[tiles_per_scale_max * pair_tile_bytes];
+  const auto step = a.scales ? a.tiles_per_scale : a.tiles < tiles_per_scale_max ? a.tiles : tiles_per_scale_max;
+  const auto bytes = a.tiles * Weights::tile_bytes;
+  const auto share = round_up(ceil_div(bytes * 2 * group_rows, a.rows * ceil_div(a.tiles, step)), 64);
+  const auto* next = a.next;
+  for (std::int64_t t = 0; t < a.tiles; t += step) {
+    const auto tiles = a.tiles - t < step ? a.tiles - t : step;
+    const auto* w = Weights::unpack(a.weights + t * Weights::tile_bytes, unpacked, tiles);
+    const float* scale = a.scales ? a.scales + t / step : nullptr;
+    for (std::int64_t row = 0; row < a.rows; row += 2 * group_rows) {
+      if (next) prefetch(next, share), next += share;
+      if (row + group_rows < a.rows) {
+        multiply_groups<2>(a, row, t, w, tiles, scale);
+      } else {
+        multiply_groups<1>(a, row, t, w, tiles, scale);
+      }
+    }
+  }
+}
+
+template <class Weights>
+void panel(const panel_args& a) {
+  configure(a.rows < group_rows ? a.rows : group_rows);
+  make_visible(a.acc);
+  if (a.rows <= group_rows) {
+    stream_weights<1, Weights>(a);
+  } else if (a.rows == 2 * group_rows) {
+    stream_weights<2, Weights>(a);
+  } else {
+    stream_rows<Weights>(a);
+  }
+  _tile_release();
 }
 
 } // namespace
 
-namespace detail {
+void detail::panel_amx_bf16(const panel_args& a) { panel<bf16_weights>(a); }
+void detail::panel_amx_f8(const panel_args& a) { panel<f8_weights>(a); }
 
-void panel_amx_bf16(const panel_args& a) {
-  configure(a.rows < group_rows ? a.rows : group_rows);
-  make_visible(a.acc);
-  accumulate_rows(a, 0, a.weights, a.tiles, nullptr);
-  _tile_release();
-}
-
-void panel_amx_f8(const panel_args& a) {
-  configure(a.rows < group_rows ? a.rows : group_rows);
-  alignas(64) std::byte unpacked[2][tiles_per_scale_max * tile_bytes_of(tensor_type::bf16)];
-  const auto step = a.scales ? a.tiles_per_scale : 1;
-  for (std::int64_t t = 0, turn = 0; t < a.tiles; t += step, turn ^= 1) {
-    const auto count = a.tiles - t < step ? a.tiles - t : step;
-    unpack_f8(a.weights + t * tile_bytes_of(tensor_type::f8_e4m3), unpacked[turn], count);
-    make_visible(unpacked);
-    accumulate_rows(a, t, unpacked[turn], count, a.scales ? a.scales + t / step : nullptr);
-  }
-  _tile_release();
-}
-
-} // namespace detail
 } // namespace troupe::kernels
