@@ -1,9 +1,10 @@
 // Which of the known chat templates a checkpoint carries.
-#include "runtime/core/limits.hpp"
 #include "runtime/model/chat_template.hpp"
+#include "runtime/model/json_document.hpp"
 #include "runtime/model/text_file.hpp"
 
-#include <boost/json/parse.hpp>
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
 
 #include <algorithm>
 #include <array>
@@ -32,11 +33,7 @@ result<std::string> read_template(const std::filesystem::path& dir) {
   if (auto text = read_text_file(dir / "chat_template.jinja")) return text; // newer checkpoints keep it apart
   const auto path = dir / "tokenizer_config.json";
   TROUPE_ASSIGN(const auto text, read_text_file(path));
-  boost::json::error_code code;
-  boost::json::parse_options options;
-  options.max_depth = limits::json_depth_max;
-  const auto config = boost::json::parse(text, code, {}, options);
-  if (code) return error{errc::bad_input, path.string() + ": not JSON: " + code.message()};
+  TROUPE_ASSIGN(const auto config, parse_json_document(text, path.string()));
   return template_in(config, path.string());
 }
 

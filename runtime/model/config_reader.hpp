@@ -1,7 +1,7 @@
 // Reads the members of one JSON object into variables and keeps the first error, so that a parser is a list of fields.
 #pragma once
 
-#include "runtime/model/tokenizer_json_field.hpp"
+#include "runtime/model/json_field.hpp"
 
 #include <initializer_list>
 #include <optional>

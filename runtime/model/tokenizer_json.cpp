@@ -1,12 +1,8 @@
 #include "runtime/model/tokenizer_json.hpp"
 
 #include "runtime/core/limits.hpp"
+#include "runtime/model/json_document.hpp"
 #include "runtime/model/tokenizer_json_steps.hpp"
-
-#include <boost/json/monotonic_resource.hpp>
-#include <boost/json/parse.hpp>
-
-#include <algorithm>
 
 namespace troupe::model {
 namespace {
@@ -151,13 +147,8 @@ result<void> reader::read_added_tokens(const json_field& added_tokens) {
 result<tokenizer_json> parse_tokenizer_json(std::string_view text, std::string_view file) {
   if (text.size() > limits::tokenizer_file_bytes_max)
     return error{errc::bad_input, std::string(file) + ": file is too large"};
-  json::parse_options options;
-  options.max_depth = limits::json_depth_max;
-  json::error_code code;
-  json::monotonic_resource memory;
-  const json::value document = json::parse({text.data(), text.size()}, code, &memory, options);
+  TROUPE_ASSIGN(const auto document, parse_json_document(text, file));
   const json_field root(document, file);
-  if (code) return root.fail("not JSON: " + code.message());
   TROUPE_TRY(root.object());
 
   reader reader;

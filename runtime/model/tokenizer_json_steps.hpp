@@ -1,8 +1,8 @@
 // The stages of tokenizer.json around BPE: which are understood, which are refused by name.
 #pragma once
 
+#include "runtime/model/json_field.hpp"
 #include "runtime/model/pre_tokenizer.hpp"
-#include "runtime/model/tokenizer_json_field.hpp"
 
 #include <vector>
 

@@ -41,7 +41,7 @@ BOOST_AUTO_TEST_SUITE(tokenizer_json)
 
 BOOST_AUTO_TEST_CASE(what_is_no_json_object_is_refused) {
   BOOST_TEST(message_of("{").starts_with("tokenizer.json: not JSON: "));
-  BOOST_TEST(message_of("\"\xFF\"").starts_with("tokenizer.json: not JSON: "));
+  BOOST_TEST(message_of("\"\xFF\"") == "tokenizer.json: invalid UTF-8 at byte 1");
   BOOST_TEST(message_of(std::string(1000, '[')).starts_with("tokenizer.json: not JSON: "));
   BOOST_TEST(message_of("[]") == "tokenizer.json: must be an object");
 }

@@ -1,4 +1,4 @@
-#include "runtime/model/tokenizer_json_field.hpp"
+#include "runtime/model/json_field.hpp"
 
 #include <boost/json/serialize.hpp>
 
