@@ -11,7 +11,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 namespace troupe::model {
@@ -22,6 +21,7 @@ struct tensor_view {
   kernels::tensor_type type{};
   std::vector<std::int64_t> shape;
   std::span<const std::byte> bytes;
+  std::string_view file; ///< for messages
 };
 
 /// The tensors of a model. Opening maps the files and parses their headers; no tensor byte is read before it is used,
@@ -31,11 +31,12 @@ class checkpoint {
   /// Maps the shards named by the index (or model.safetensors). Errors: bad_input naming file, tensor and reason.
   static result<checkpoint> open(const std::filesystem::path& dir);
 
-  /// The tensor called `name`, or nullptr.
+  /// The tensor called `name`, or nullptr if there is none or no kernel knows its dtype.
   const tensor_view* find(std::string_view name) const;
   /// The tensor called `name` with exactly this shape; errors name file, tensor, expected and found shape.
   result<tensor_view> require(std::string_view name, std::span<const std::int64_t> shape) const;
 
+  /// Every tensor of the files in alphabetical order, those of dtypes that find() hides too.
   std::vector<std::string> names() const;
   std::size_t tensor_count() const;
 
