@@ -9,6 +9,7 @@
 #include "runtime/model/tokenizer_json.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace troupe::model {
 
@@ -20,6 +21,7 @@ struct tokenizer::state {
   added_tokens normalized; // searched for in what `raw` leaves over
   pre_tokenizer pieces{{}};
   bpe pairs{{}, {}};
+  std::size_t longest = 0; // bytes
 
   result<void> encode_raw(std::string_view text, std::vector<token_id>& out) const;
   result<void> encode_normalized(std::string_view text, std::vector<token_id>& out) const;
@@ -86,6 +88,7 @@ result<tokenizer> tokenizer::parse(std::string_view text, std::string_view file)
   const auto name = [&](const std::string& token, token_id id) {
     if (state->bytes.size() <= static_cast<std::size_t>(id)) state->bytes.resize(id + 1);
     state->bytes[id] = bytes_of_symbols(token).value_or(token);
+    state->longest = std::max(state->longest, state->bytes[id].size());
     state->ids.emplace(token, id);
   };
   for (std::size_t id = 0; id < json.vocabulary.size(); ++id)
@@ -144,9 +147,7 @@ std::string tokenizer::decode(std::span<const token_id> ids, bool skip_special) 
 
 int tokenizer::vocab_size() const { return static_cast<int>(state_->bytes.size()); }
 
-std::size_t tokenizer::longest_token_bytes() const {
-  return std::ranges::max(state_->bytes, {}, &std::string::size).size();
-}
+std::size_t tokenizer::longest_token_bytes() const { return state_->longest; }
 
 tokenizer::tokenizer(std::unique_ptr<const state> s) : state_(std::move(s)) {}
 tokenizer::tokenizer(tokenizer&&) noexcept = default;
