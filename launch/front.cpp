@@ -1,48 +1,93 @@
 #include "launch/front.hpp"
 
+#include "actors/gateways/job_gateway.hpp"
 #include "actors/router.hpp"
-#include "actors/router_service.hpp"
+#include "actors/supervisor.hpp"
 #include "launch/cluster_calls.hpp"
 #include "runtime/core/log.hpp"
 #include "runtime/model/config.hpp"
-#include "runtime/model/tokenizer.hpp"
 
 #include <caf/actor_cast.hpp>
+#include <caf/scoped_actor.hpp>
 #include <caf/send.hpp>
 
 #include <algorithm>
 
 namespace troupe::launch {
 
-result<std::unique_ptr<front>> front::open(caf::actor_system& system, const recipe& plan, process_calls processes) {
-  const auto& dir = plan.serving.model_dir;
-  TROUPE_ASSIGN(const auto config, model::load_config(dir));
-  TROUPE_ASSIGN(const auto tokenizer, model::tokenizer::load(dir));
-  const auto vocab_size = std::min(tokenizer.vocab_size(), config.vocab_size);
+namespace {
 
-  std::unique_ptr<front> out(new front(system));
-  out->supervisor_ = system.spawn(
-      troupe::supervisor, supervisor_parts{company_roles(plan.size), config.expert_count, vocab_size, plan.serving,
-                                           std::move(processes.start), std::move(processes.kill)});
-  TROUPE_ASSIGN(const auto assignment, join(system, out->supervisor_, "router-0"));
-  router_options options{plan.serving.max_model_len, config.vocab_size};
-  out->router_ = system.spawn(router, router_parts{assignment.process, options, out->supervisor_});
-  out->service_ = std::make_unique<router_service>(system, out->router_, out->supervisor_);
+constexpr auto loopback = "127.0.0.1";
+
+/// Ends an actor and waits for it: what it uses may go afterwards.
+template <class Handle>
+void end_actor(caf::actor_system& system, const Handle& actor) {
+  if (!actor) return;
+  caf::scoped_actor self{system};
+  self->send_exit(actor, caf::exit_reason::user_shutdown);
+  self->wait_for(actor);
+}
+
+} // namespace
+
+result<std::unique_ptr<front>> front::open(caf::actor_system& system, net::carrier& carrier, const recipe& plan,
+                                           process_calls processes) {
+  const auto& serving = plan.serving;
+  const text_options text{plan.front.served_model_name, plan.front.chat_template, serving.max_model_len, serving.seed};
+  TROUPE_ASSIGN(auto loaded, load_text_side(serving.model_dir, text));
+  std::unique_ptr<front> out(new front(system, std::move(loaded)));
+  TROUPE_TRY(out->start_router(plan, std::move(processes)));
+  TROUPE_TRY(out->open_gateways(carrier, plan.front));
   return out;
 }
 
-bool front::drain() {
+result<void> front::start_router(const recipe& plan, process_calls processes) {
+  TROUPE_ASSIGN(const auto config, model::load_config(plan.serving.model_dir));
+  supervisor_parts parts;
+  parts.roles = company_roles(plan.size);
+  parts.expert_count = config.expert_count;
+  parts.vocab_size = std::min(text_.tokenizer.vocab_size(), config.vocab_size);
+  parts.options = plan.serving;
+  parts.start_process = std::move(processes.start);
+  parts.kill_process = std::move(processes.kill);
+  supervisor_ = system_.spawn(troupe::supervisor, std::move(parts));
+  TROUPE_ASSIGN(const auto assignment, join(system_, supervisor_, "router-0"));
+  router_options options;
+  options.max_model_len = plan.serving.max_model_len;
+  options.vocab_size = config.vocab_size;
+  router_ = system_.spawn(router, router_parts{assignment.process, options, supervisor_});
+  service_ = std::make_unique<router_service>(system_, router_, supervisor_);
+  return {};
+}
+
+result<void> front::open_gateways(net::carrier& carrier, const front_options& options) {
+  completions_ = std::make_unique<completion_service>(*service_, text_);
+  jobs_ = spawn_job_gateway(system_, *completions_);
+  TROUPE_ASSIGN(const auto job_address, carrier.publish(caf::actor_cast<caf::actor>(jobs_), loopback, 0));
+  http_gateway_options http;
+  http.host = options.host;
+  http.port = options.port;
+  http.version = TROUPE_VERSION;
+  http.job_address = job_address;
+  TROUPE_ASSIGN(http_, http_gateway::open(http, *completions_));
+  log::info("listening on http://{}:{}", options.host, http_->port());
+  return {};
+}
+
+void front::drain() {
   log::info("draining: no new requests");
-  const bool finished =
-      launch::drain(system_, caf::actor_cast<caf::actor>(router_), limits::drain_timeout + limits::rpc_timeout);
+  http_->drain();
+  launch::drain(system_, caf::actor_cast<caf::actor>(router_), limits::drain_timeout + limits::rpc_timeout);
   launch::drain(system_, caf::actor_cast<caf::actor>(supervisor_), limits::rpc_timeout);
-  return finished;
 }
 
 front::~front() {
+  http_.reset();
+  end_actor(system_, jobs_);
+  completions_.reset();
   service_.reset();
-  caf::anon_send_exit(router_, caf::exit_reason::user_shutdown);
-  caf::anon_send_exit(supervisor_, caf::exit_reason::user_shutdown);
+  end_actor(system_, router_);
+  end_actor(system_, supervisor_);
 }
 
 } // namespace troupe::launch

@@ -1,12 +1,15 @@
-// Process 0: supervisor, router and the HTTP gateway. `serve` puts a kv_cache beside it, `launch` in processes of its
-// own.
+// Process 0: supervisor, router and the gateways. `serve` puts a kv_cache beside it, `launch` in processes of its own.
 #pragma once
 
-#include "actors/generation_service.hpp"
+#include "actors/gateways/completion_service.hpp"
+#include "actors/gateways/http_gateway.hpp"
+#include "actors/gateways/job_messages.hpp"
+#include "actors/gateways/text_side.hpp"
 #include "actors/interfaces.hpp"
-#include "actors/supervisor.hpp"
+#include "actors/router_service.hpp"
 #include "launch/recipe.hpp"
 #include "runtime/core/result.hpp"
+#include "runtime/net/carrier.hpp"
 
 #include <caf/actor_system.hpp>
 
@@ -27,23 +30,31 @@ class front {
  public:
   /// Reads config, tokenizer and template of the model, and listens. It is ready when all roles of the recipe are.
   /// Errors: bad_input naming file and reason, or the address that cannot be bound.
-  static result<std::unique_ptr<front>> open(caf::actor_system& system, const recipe& plan, process_calls processes);
+  static result<std::unique_ptr<front>> open(caf::actor_system& system, net::carrier& carrier, const recipe& plan,
+                                             process_calls processes);
+  /// Closes the gateways once their last answers have reached their clients.
   ~front();
 
   const supervisor_actor& supervisor() const { return supervisor_; }
-  generation_service& service() { return *service_; }
 
   /// Refuses new requests and waits until the last one has ended; then lets roles go without replacing them. Blocks for
-  /// limits::drain_timeout at most. False if requests had to be failed.
-  bool drain();
+  /// limits::drain_timeout at most.
+  void drain();
 
  private:
-  front(caf::actor_system& system) : system_(system) {}
+  front(caf::actor_system& system, text_side text) : system_(system), text_(std::move(text)) {}
+
+  result<void> start_router(const recipe& plan, process_calls processes);
+  result<void> open_gateways(net::carrier& carrier, const front_options& options);
 
   caf::actor_system& system_;
+  text_side text_;
   supervisor_actor supervisor_;
   router_actor router_;
-  std::unique_ptr<generation_service> service_;
+  std::unique_ptr<router_service> service_;
+  std::unique_ptr<completion_service> completions_;
+  job_gateway_actor jobs_;
+  std::unique_ptr<http_gateway> http_;
 };
 
 } // namespace troupe::launch

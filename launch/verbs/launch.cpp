@@ -39,7 +39,7 @@ class cluster_process {
     const process_calls processes{
         [this](const std::string& name) { boost::asio::post(loop_, [this, name] { start(name); }); },
         [this](std::int64_t pid) { boost::asio::post(loop_, [this, pid] { host_.signal(pid_t(pid), SIGKILL); }); }};
-    TROUPE_ASSIGN(front_, front::open(system_, plan_, processes));
+    TROUPE_ASSIGN(front_, front::open(system_, *carrier_, plan_, processes));
     TROUPE_ASSIGN(address_, carrier_->publish(caf::actor_cast<caf::actor>(front_->supervisor()), "127.0.0.1", 0));
     for (const auto& role : company_roles(plan_.size))
       if (role.kind != cluster::role_kind::router) start(role.name);

@@ -33,9 +33,10 @@ result<kv_cache_actor> start_kv_cache(caf::actor_system& system, const recipe& p
 result<void> serve(const recipe& plan) {
   boost::asio::io_context loop;
   boost::asio::signal_set stop(loop, SIGTERM, SIGINT);
-  system_config config(reach::this_process, 2);
+  system_config config(reach::network, 2); // other processes reach the job gateway
   caf::actor_system system(config);
-  TROUPE_ASSIGN(const auto house, front::open(system, plan, {}));
+  const auto carrier = net::make_carrier(system);
+  TROUPE_ASSIGN(const auto house, front::open(system, *carrier, plan, {}));
   TROUPE_ASSIGN(const auto kv_cache, start_kv_cache(system, plan, *house));
 
   stop.async_wait([](auto, int) {});
