@@ -1,9 +1,21 @@
-// Engines from a checkpoint: tensors by name, in either layout of the experts (model-spec.md 2.3).
+// Engines from a checkpoint.
 #include "runtime/exec/cpu_engine.hpp"
-
-#include <cstring>
+#include "runtime/model/matrix_source.hpp"
 
 namespace troupe::exec {
+
+std::optional<kernels::tensor_type> checkpoint_weights::type_of(const std::string& name) const {
+  return model::type_of(tensors_, name);
+}
+
+result<stored_matrix> checkpoint_weights::matrix(const std::string& name, std::int64_t rows, std::int64_t cols) {
+  TROUPE_ASSIGN(const auto view, model::load_matrix(tensors_, config_, name, rows, cols));
+  return stored_matrix{view, nullptr};
+}
+
+result<std::vector<float>> checkpoint_weights::vector(const std::string& name, std::int64_t size) {
+  return model::load_vector(tensors_, name, size);
+}
 
 result<std::unique_ptr<engine>> make_cpu_engine(const model::checkpoint& weights, const model::model_config& config,
                                                 const cpu_engine_options& options) {

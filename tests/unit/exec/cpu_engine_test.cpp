@@ -2,14 +2,12 @@
 #include "runtime/exec/cpu_model.hpp"
 #include "runtime/exec/random_weights.hpp"
 #include "tests/support/engine_rig.hpp"
+#include "tests/support/test_seed.hpp"
 #include "tests/unit/exec/reference_model.hpp"
 
 #include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
-#include <cstdlib>
 #include <functional>
-#include <iostream>
-#include <random>
 
 using namespace troupe;
 using namespace troupe::exec;
@@ -17,19 +15,6 @@ using namespace troupe::testing;
 using kernels::tensor_type;
 
 namespace {
-
-std::uint64_t fresh_seed() {
-  const char* fixed = std::getenv("TROUPE_SEED");
-  const auto seed = fixed ? std::strtoull(fixed, nullptr, 10) : std::random_device{}();
-  std::cout << "TROUPE_SEED=" << seed << std::endl;
-  return seed;
-}
-
-std::vector<token_id> random_tokens(std::mt19937_64& random, std::size_t count, int vocab_size) {
-  std::vector<token_id> tokens(count);
-  for (auto& t : tokens) t = std::uniform_int_distribution<token_id>(0, vocab_size - 1)(random);
-  return tokens;
-}
 
 double largest_difference(const test::rows& want, const logit_rows& got) {
   double worst = want.size() == got.size() ? 0 : INFINITY;

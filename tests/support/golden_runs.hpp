@@ -1,0 +1,62 @@
+// Runs of the CPU engine that golden tests compare with transformers.
+#pragma once
+
+#include "tests/support/engine_rig.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+namespace troupe::testing {
+
+/// Passes everything on and remembers what the gates chose.
+class recording_client final : public exec::expert_client {
+ public:
+  explicit recording_client(exec::expert_client& to) : to_(to) {}
+
+  result<void> start(layer_index layer, const moe::routing& choice, std::span<const float> inputs) override {
+    choices.push_back(choice);
+    return to_.start(layer, choice, inputs);
+  }
+  result<void> finish(std::span<float> out) override { return to_.finish(out); }
+
+  std::vector<moe::routing> choices; ///< one for each MoE layer and call
+
+ private:
+  exec::expert_client& to_;
+};
+
+/// Largest |a - b|; infinite where sizes differ or something is not a number.
+inline double largest_difference(std::span<const float> want, const logit_rows& got) {
+  std::size_t i = 0;
+  double worst = 0;
+  for (const auto& row : got)
+    for (const float value : row) {
+      if (i == want.size() || !std::isfinite(value)) return std::numeric_limits<double>::infinity();
+      worst = std::max(worst, std::abs(static_cast<double>(value) - want[i++]));
+    }
+  return i == want.size() ? worst : std::numeric_limits<double>::infinity();
+}
+
+inline token_id best_token(std::span<const float> logits) {
+  return static_cast<token_id>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+/// Up to `count` arg-max tokens after `prompt`, ending with `end_token` if that comes.
+inline std::vector<token_id> run_greedy(engine_rig& rig, std::span<const token_id> prompt, std::size_t count,
+                                        token_id end_token) {
+  const auto pages = pages_from(0, prompt.size() + count);
+  std::vector<token_id> output, rows(prompt.begin(), prompt.end());
+  std::int32_t position = 0;
+  while (output.size() < count && (output.empty() || output.back() != end_token)) {
+    const exec::row_group group{.tokens = rows, .first_position = position, .pages = pages};
+    rig.device->forward({&group, 1}, *rig.experts).value();
+    position += static_cast<std::int32_t>(rows.size());
+    output.push_back(best_token(rig.device->logits(0)));
+    rows = {output.back()};
+  }
+  return output;
+}
+
+} // namespace troupe::testing
