@@ -1,8 +1,9 @@
 #include "runtime/model/json_field.hpp"
 
+#include "runtime/model/file_error.hpp"
+
 #include <boost/json/serialize.hpp>
 
-#include <algorithm>
 #include <sstream>
 
 namespace troupe::model {
@@ -29,13 +30,7 @@ json_field json_field::at(std::size_t index) const {
   return {value_->as_array()[index], file_, path_ + "[" + std::to_string(index) + "]"};
 }
 
-error json_field::fail(std::string_view reason, errc code) const {
-  auto line = std::string(file_) + ": " + path_ + (path_.empty() ? "" : ": ") + std::string(reason);
-  // A reason may quote the file, but stays one harmless line on a terminal.
-  std::ranges::replace_if(
-      line, [](unsigned char c) { return c < 0x20 || c == 0x7F; }, '?');
-  return {code, std::move(line)};
-}
+error json_field::fail(std::string_view reason, errc code) const { return file_error(file_, path_, reason, code); }
 
 result<const boost::json::object*> json_field::object() const {
   if (const auto* object = value_->if_object()) return object;
