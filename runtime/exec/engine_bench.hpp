@@ -1,0 +1,41 @@
+// `troupe bench engine`: tokens/s of the CPU engine on random weights, beside what the same cores can do in the same
+// run, so that a figure says how good the engine is and not how fast the machine.
+#pragma once
+
+#include "kernels/tensor_type.hpp"
+#include "runtime/exec/cpu_engine.hpp"
+
+#include <string>
+#include <vector>
+
+namespace troupe::exec {
+
+struct bench_options {
+  std::string shape = "small"; ///< named_shape()
+  int moe_layers = 1;          ///< of r1-slice
+  kernels::tensor_type weights = kernels::tensor_type::bf16;
+  cpu_options cpu{};
+  std::vector<int> batches = {1, 8, 32}; ///< sequences of a decode step
+  int context = 256;                     ///< tokens that each sequence has before it decodes
+  int decode_steps = 24;                 ///< measured steps for each batch
+  int prefill_tokens = 512;              ///< rows of the prefill chunk
+  std::uint64_t seed = 1;
+};
+
+struct bench_row {
+  std::string shape;
+  std::string phase;          ///< "decode" or "prefill"
+  int batch = 0;              ///< sequences of a step; 1 in prefill
+  std::string dtype;          ///< of the weights: "bf16", "fp8", "f32"
+  double tokens_per_s = 0;    ///< of the median step
+  double bytes_per_token = 0; ///< weights and cache read: each matrix and each chosen expert once a step
+  double stream_gbs = 0;      ///< what reading memory reaches on these threads
+  double gflops = 0;          ///< what the step's products and sums come to
+  double gemm_gflops = 0;     ///< what one large matrix product reaches on these threads
+  double fraction = 0;        ///< decode: of stream_gbs; prefill: of gemm_gflops
+};
+
+/// Rows for each batch, then one for prefill. Errors: not_found (shape), overloaded (no memory), as make_cpu_engine.
+result<std::vector<bench_row>> bench_engine(const bench_options& options);
+
+} // namespace troupe::exec
