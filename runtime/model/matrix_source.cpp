@@ -1,7 +1,7 @@
 #include "runtime/model/matrix_source.hpp"
 
-#include "runtime/model/expert_names.hpp"
 #include "runtime/model/file_error.hpp"
+#include "runtime/model/tensor_names.hpp"
 
 #include <array>
 #include <string>
@@ -9,16 +9,14 @@
 namespace troupe::model {
 namespace {
 
+using kernels::ceil_div;
 using kernels::tensor_type;
 using kernels::weight_view;
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 /// Attaches the scales of the FP8 tensor `name`, whose whole scale tensor has the shape `shape`.
-result<void> attach_scales(weight_view& w, const checkpoint& from, const tensor_view& tensor, const std::string& name,
+result<void> attach_scales(weight_view& w, const checkpoint& from, const std::string& name,
                            std::span<const std::int64_t> shape, std::int64_t first_scale) {
   const auto scale_name = name + "_scale_inv";
-  if (!from.find(scale_name)) return file_error(tensor.file, name, "is FP8 but " + scale_name + " is missing");
   TROUPE_ASSIGN(const auto scales, from.require(scale_name, shape));
   if (scales.type != tensor_type::f32) return file_error(scales.file, scale_name, "must have dtype F32");
   w.scales = scales.bytes.data() + first_scale * 4;
@@ -51,7 +49,7 @@ result<weight_view> load_fused(const checkpoint& from, const model_config& confi
   const auto scale_rows = ceil_div(height, w.block_rows), scale_cols = ceil_div(cols, w.block_cols);
   const std::array scale_shape{shape[0], scale_rows, scale_cols};
   const auto first_scale = (fused.expert * scale_rows + row / w.block_rows) * scale_cols;
-  TROUPE_TRY(attach_scales(w, from, tensor, fused.name, scale_shape, first_scale));
+  TROUPE_TRY(attach_scales(w, from, fused.name, scale_shape, first_scale));
   return w;
 }
 
@@ -69,7 +67,7 @@ result<weight_view> load_matrix(const checkpoint& from, const model_config& conf
   auto w = view_of(tensor, 0, rows, cols, config);
   if (tensor.type != tensor_type::f8_e4m3) return w;
   const std::array scale_shape{ceil_div(rows, w.block_rows), ceil_div(cols, w.block_cols)};
-  TROUPE_TRY(attach_scales(w, from, tensor, std::string(name), scale_shape, 0));
+  TROUPE_TRY(attach_scales(w, from, std::string(name), scale_shape, 0));
   return w;
 }
 

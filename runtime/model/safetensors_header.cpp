@@ -29,11 +29,7 @@ class header_events {
   bool on_object_begin(error_code& code) {
     switch (place_) {
     case place::document: return place_ = place::names, true;
-    case place::names:
-      place_ = key_ == "__metadata__" ? place::metadata : place::fields;
-      line_ = {std::exchange(key_, {}), {}, {}, {}};
-      fields_.clear();
-      return true;
+    case place::names: place_ = line_.name == "__metadata__" ? place::metadata : place::fields; return true;
     default: return refuse("has an object where the format has none", code);
     }
   }
@@ -51,12 +47,12 @@ class header_events {
 
   bool on_key_part(json::string_view part, std::size_t, error_code&) { return key_ += part, true; }
   bool on_key(json::string_view part, std::size_t, error_code& code) {
-    key_ += part;
+    const auto key = std::exchange(key_, {}).append(part);
     if (place_ == place::names) {
-      if (!names_.insert(key_).second) return line_.name = key_, refuse("appears twice in the header", code);
-      return true;
+      line_ = {key, {}, {}, {}};
+      fields_.clear();
+      return names_.insert(key).second || refuse("appears twice in the header", code);
     }
-    const auto key = std::exchange(key_, {});
     if (place_ == place::metadata) return true;
     if (!fields_.insert(key).second) return refuse(key + " appears twice", code);
     if (key == "dtype") return place_ = place::dtype, true;
@@ -104,7 +100,6 @@ class header_events {
   enum class place { document, names, metadata, fields, dtype, shape, offsets };
 
   bool refuse(std::string why, error_code& code) {
-    if (place_ == place::names && line_.name.empty()) line_.name = key_;
     reason = std::move(why);
     code = json::error::syntax;
     return false;

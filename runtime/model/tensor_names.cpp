@@ -1,8 +1,14 @@
-#include "runtime/model/expert_names.hpp"
+#include "runtime/model/tensor_names.hpp"
 
 #include <charconv>
 
 namespace troupe::model {
+
+std::string layer_prefix(layer_index layer) { return "model.layers." + std::to_string(layer) + "."; }
+
+std::string expert_prefix(layer_index layer, expert_index expert) {
+  return layer_prefix(layer) + "mlp.experts." + std::to_string(expert) + ".";
+}
 
 std::optional<fused_expert> fused_expert_of(std::string_view name) {
   constexpr std::string_view middle = ".mlp.experts.";

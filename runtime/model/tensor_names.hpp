@@ -1,4 +1,4 @@
-// The two layouts of routed experts (model-spec.md 2.3): a tensor for each expert, or all of a layer's in one.
+// Names of tensors (model-spec.md 2.3), and the two layouts of routed experts: a tensor for each, or a layer's in one.
 #pragma once
 
 #include "runtime/core/ids.hpp"
@@ -8,6 +8,11 @@
 #include <string_view>
 
 namespace troupe::model {
+
+/// "model.layers.3."
+std::string layer_prefix(layer_index layer);
+/// "model.layers.3.mlp.experts.7."
+std::string expert_prefix(layer_index layer, expert_index expert);
 
 /// Where a routed expert's matrix lies in the fused layout.
 struct fused_expert {
