@@ -12,15 +12,18 @@ attention_kernels attention_kernels_for(target t) {
   return {softmax_avx512_f32, pack_values_f32};
 }
 
-void detail::pack_values_f32(const std::byte* rows, std::int64_t row_bytes, std::int64_t valid, std::byte* tile) {
+void detail::pack_values_f32(const std::byte* rows, std::int64_t row_bytes, std::int64_t valid, std::int64_t blocks,
+                             std::byte* tile, std::int64_t block_bytes) {
   constexpr std::int64_t tile_row = tile_outputs * static_cast<std::int64_t>(sizeof(float));
-  for (std::int64_t r = 0; r < tile_inputs; ++r) {
-    if (r < valid) {
-      std::memcpy(tile + r * tile_row, rows + r * row_bytes, tile_row);
-    } else {
-      std::memset(tile + r * tile_row, 0, tile_row);
+  for (std::int64_t r = 0; r < tile_inputs; ++r)
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      auto* to = tile + b * block_bytes + r * tile_row;
+      if (r < valid) {
+        std::memcpy(to, rows + r * row_bytes + b * tile_row, tile_row);
+      } else {
+        std::memset(to, 0, tile_row);
+      }
     }
-  }
 }
 
 } // namespace troupe::kernels

@@ -27,9 +27,11 @@ struct softmax_args {
 };
 using softmax_kernel = void (*)(const softmax_args&);
 
-/// Packs rows of cached entries as weights [positions -> latent channels]: one tile of 32 positions x 32 channels.
-/// Rows from `valid` on become zero, whatever they hold.
-using pack_values_kernel = void (*)(const std::byte* rows, std::int64_t row_bytes, std::int64_t valid, std::byte* tile);
+/// Packs 32 rows of cached entries as weights [positions -> latent channels]: `blocks` tiles of 32 channels, the tile
+/// of block b at tile + b * block_bytes. Rows from `valid` on become zero, whatever they hold. Rows are read front to
+/// back: this is the pass that brings a page in from memory.
+using pack_values_kernel = void (*)(const std::byte* rows, std::int64_t row_bytes, std::int64_t valid,
+                                    std::int64_t blocks, std::byte* tile, std::int64_t block_bytes);
 
 struct attention_kernels {
   softmax_kernel softmax;
@@ -42,8 +44,10 @@ void softmax_avx2_f32(const softmax_args&);
 void softmax_avx2_bf16(const softmax_args&); // probabilities rounded to bf16, stored as f32
 void softmax_avx512_f32(const softmax_args&);
 void softmax_avx512_bf16(const softmax_args&); // probabilities stored as bf16
-void pack_values_f32(const std::byte* rows, std::int64_t row_bytes, std::int64_t valid, std::byte* tile);
-void pack_values_bf16(const std::byte* rows, std::int64_t row_bytes, std::int64_t valid, std::byte* tile);
+void pack_values_f32(const std::byte* rows, std::int64_t row_bytes, std::int64_t valid, std::int64_t blocks,
+                     std::byte* tile, std::int64_t block_bytes);
+void pack_values_bf16(const std::byte* rows, std::int64_t row_bytes, std::int64_t valid, std::int64_t blocks,
+                      std::byte* tile, std::int64_t block_bytes);
 } // namespace detail
 
 } // namespace troupe::kernels

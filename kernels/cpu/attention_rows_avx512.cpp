@@ -45,16 +45,18 @@ void softmax_avx512_bf16(const softmax_args& a) {
   });
 }
 
-void pack_values_bf16(const std::byte* rows, std::int64_t row_bytes, std::int64_t valid, std::byte* tile) {
-  const auto widen = [&](std::int64_t row, int half) {
+void pack_values_bf16(const std::byte* rows, std::int64_t row_bytes, std::int64_t valid, std::int64_t blocks,
+                      std::byte* tile, std::int64_t block_bytes) {
+  const auto widen = [&](std::int64_t row, std::int64_t half) { // 16 channels
     if (row >= valid) return _mm512_setzero_si512();
     const auto* p = reinterpret_cast<const __m256i*>(rows + row * row_bytes + half * 32);
     return _mm512_cvtepu16_epi32(_mm256_loadu_si256(p));
   };
-  for (int half = 0; half < 2; ++half)
-    for (std::int64_t pair = 0; pair < 16; ++pair)
-      _mm512_store_si512(tile + half * 1024 + pair * 64,
-                         _mm512_or_si512(widen(2 * pair, half), _mm512_slli_epi32(widen(2 * pair + 1, half), 16)));
+  for (std::int64_t pair = 0; pair < 16; ++pair)
+    for (std::int64_t half = 0; half < blocks * 2; ++half) {
+      auto* to = tile + half / 2 * block_bytes + half % 2 * 1024 + pair * 64;
+      _mm512_store_si512(to, _mm512_or_si512(widen(2 * pair, half), _mm512_slli_epi32(widen(2 * pair + 1, half), 16)));
+    }
 }
 
 } // namespace detail

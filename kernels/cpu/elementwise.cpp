@@ -1,7 +1,7 @@
 // Loops of independent 16-lane partial sums: the order is spelled out, so the compiler may not change it.
 #include "kernels/cpu/elementwise.hpp"
 
-#include "kernels/tensor_type.hpp"
+#include "kernels/cpu/bf16.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -42,9 +42,7 @@ void silu_multiply(const float* gate, const float* up, std::int64_t n, float* y)
   for (std::int64_t i = 0; i < n; ++i) y[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
 }
 
-void round_to_bf16(float* x, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) x[i] = bf16_to_float(float_to_bf16(x[i]));
-}
+void round_to_bf16(float* x, std::int64_t n) { round_floats(x, x, n); }
 
 void softmax(float* x, std::int64_t n) {
   const float largest = *std::max_element(x, x + n);

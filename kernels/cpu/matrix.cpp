@@ -15,9 +15,9 @@
 namespace troupe::kernels {
 namespace {
 
-constexpr std::int64_t slice_tiles = 2 * tiles_per_scale_max; // 512 inputs
-constexpr std::int64_t rows_per_task = 512;                   // with 512 inputs: 512 KB of bf16
-constexpr std::int64_t blocks_per_task = 8;                   // their sums: 512 KB
+constexpr std::int64_t slice_tiles = tiles_per_scale_max; // 256 inputs x 32 outputs of bf16: 16 KB of L1
+constexpr std::int64_t rows_per_task = 512;               // with 256 inputs: 256 KB of bf16
+constexpr std::int64_t blocks_per_task = 8;               // their sums: 512 KB
 
 template <class T>
 T load_unaligned(const std::byte* p) {

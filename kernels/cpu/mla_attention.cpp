@@ -12,6 +12,7 @@
 #include "kernels/cpu/mla_attention.hpp"
 
 #include "kernels/cpu/attention_rows.hpp"
+#include "kernels/cpu/bf16.hpp"
 #include "kernels/cpu/check.hpp"
 
 #include <algorithm>
@@ -138,8 +139,10 @@ void multiply_scores(const attention_pass& pass, const staged_pages& pages, std:
 /// latents of 32 channels = latents * factor + probabilities . values, for all lanes of the group.
 void multiply_values(const attention_pass& pass, const lane_group& group, const std::byte* probabilities,
                      std::int64_t tiles, const std::byte* values, const float* factor, float* latents) {
-  for (std::int64_t lane = 0; lane < group.lanes; ++lane)
+  for (std::int64_t lane = 0; lane < group.lanes; ++lane) {
+    if (factor[lane] == 1.0f) continue;
     for (std::int64_t i = 0; i < tile_outputs; ++i) latents[lane * tile_outputs + i] *= factor[lane];
+  }
   panel_args args;
   args.x = probabilities;
   args.x_row_bytes = tile_inputs * pass.element_bytes;
@@ -152,17 +155,30 @@ void multiply_values(const attention_pass& pass, const lane_group& group, const 
   panel_for(pass.t, activation_type(pass.t))(args);
 }
 
-/// One step: positions [first, first + 256) that exist.
-void attend_step(const attention_pass& pass, const lane_group& group, std::int64_t first, lane_state& state) {
-  const auto kernels = attention_kernels_for(pass.t);
-  const auto end = group.end(pass.shape.heads);
-  const auto valid = std::min(softmax_positions, end - first), count = round_up(valid, tile_inputs);
-  const auto pages = stage_pages(pass, *group.sequence, first, end);
+/// One block of channels of a step's values. The extra line keeps blocks out of each other's cache sets while they are
+/// written in turn.
+std::int64_t value_block_bytes(const attention_pass& pass) {
+  return softmax_positions / tile_inputs * tile_bytes_of(activation_type(pass.t)) + 64;
+}
+
+/// The pages of a step as weights, [latent blocks][tiles of 32 positions]. Comes first: it reads the cache in order.
+std::byte* pack_step_values(const attention_pass& pass, const staged_pages& pages, std::int64_t valid) {
+  const auto tile_bytes = tile_bytes_of(activation_type(pass.t)), block_bytes = value_block_bytes(pass);
+  auto* values = thread_scratch<std::byte>(static_cast<std::size_t>(pass.latent_blocks * block_bytes), values_slot);
+  for (std::int64_t at = 0; at < valid; at += tile_inputs) {
+    const auto* rows = pages.page[at / cache_page_tokens] + at % cache_page_tokens * pages.row_bytes;
+    attention_kernels_for(pass.t).pack_values(rows, pages.row_bytes, valid - at, pass.latent_blocks,
+                                              values + at / tile_inputs * tile_bytes, block_bytes);
+  }
+  return values;
+}
+
+/// Scores and probabilities of all lanes of the group; `factor` receives what their latents shrink by.
+std::byte* make_probabilities(const attention_pass& pass, const lane_group& group, const staged_pages& pages,
+                              std::int64_t first, std::int64_t count, lane_state& state, float* factor) {
   const auto group_bytes = softmax_positions * group_rows * pass.element_bytes;
   auto* scores = thread_scratch<float>(softmax_positions * attention_lanes, scores_slot);
   auto* probabilities = thread_scratch<std::byte>(lanes_max / group_rows * group_bytes, probabilities_slot);
-  float factor[lanes_max];
-
   for (std::int64_t lane = 0; lane < group.lanes; lane += attention_lanes) {
     multiply_scores(pass, pages, count, group.queries + lane / attention_lanes * pass.query_block_bytes(), scores);
     float last_position[attention_lanes];
@@ -170,22 +186,24 @@ void attend_step(const attention_pass& pass, const lane_group& group, std::int64
       const auto row = (group.first_lane + lane + i) / pass.shape.heads;
       last_position[i] = lane + i < group.lanes ? static_cast<float>(group.sequence->first_position + row) : -1.0f;
     }
-    kernels.softmax({scores, count, static_cast<float>(first), pass.shape.scale, last_position, state.maximum + lane,
-                     state.sum + lane, factor + lane, probabilities + lane / group_rows * group_bytes, group_bytes});
+    attention_kernels_for(pass.t).softmax({scores, count, static_cast<float>(first), pass.shape.scale, last_position,
+                                           state.maximum + lane, state.sum + lane, factor + lane,
+                                           probabilities + lane / group_rows * group_bytes, group_bytes});
   }
+  return probabilities;
+}
 
-  const auto tiles = count / tile_inputs, tile_bytes = tile_bytes_of(activation_type(pass.t));
-  auto* values = thread_scratch<std::byte>(softmax_positions / tile_inputs * tile_bytes, values_slot);
-  for (std::int64_t block = 0; block < pass.latent_blocks; ++block) {
-    for (std::int64_t tile = 0; tile < tiles; ++tile) {
-      const auto at = tile * tile_inputs;
-      const auto* rows = pages.page[at / cache_page_tokens] + at % cache_page_tokens * pages.row_bytes;
-      kernels.pack_values(rows + block * tile_outputs * pass.element_bytes, pages.row_bytes, valid - at,
-                          values + tile * tile_bytes);
-    }
-    multiply_values(pass, group, probabilities, tiles, values, factor,
+/// One step: positions [first, first + 256) that exist.
+void attend_step(const attention_pass& pass, const lane_group& group, std::int64_t first, lane_state& state) {
+  const auto end = group.end(pass.shape.heads);
+  const auto valid = std::min(softmax_positions, end - first), count = round_up(valid, tile_inputs);
+  const auto pages = stage_pages(pass, *group.sequence, first, end);
+  const auto* values = pack_step_values(pass, pages, valid);
+  float factor[lanes_max];
+  const auto* probabilities = make_probabilities(pass, group, pages, first, count, state, factor);
+  for (std::int64_t block = 0; block < pass.latent_blocks; ++block)
+    multiply_values(pass, group, probabilities, count / tile_inputs, values + block * value_block_bytes(pass), factor,
                     state.latents + block * padded_rows(group.lanes) * tile_outputs);
-  }
 }
 
 void attend_split(const attention_pass& pass, const lane_group& group, std::int64_t split, lane_state& state) {
@@ -216,9 +234,12 @@ void finish(const attention_pass& pass, const lane_group& group, const lane_stat
   const auto latent = pass.shape.latent;
   for (std::int64_t lane = 0; lane < group.lanes; ++lane) {
     auto* out = z + (group.sequence->first_row * pass.shape.heads + group.first_lane + lane) * latent;
-    for (std::int64_t c = 0; c < latent; ++c) {
-      const auto at = (c / tile_outputs * padded_rows(group.lanes) + lane) * tile_outputs + c % tile_outputs;
-      out[c] = total.latents[at] / total.sum[lane] + 0.0f; // a skipped step may leave -0 where a run one leaves +0
+    const float factor = 1.0f / total.sum[lane];
+    for (std::int64_t block = 0; block < pass.latent_blocks; ++block) {
+      const auto* from = total.latents + (block * padded_rows(group.lanes) + lane) * tile_outputs;
+      const auto channel = block * tile_outputs, width = std::min(tile_outputs, latent - channel);
+      // + 0: a step that was skipped may leave -0 where one that ran leaves +0.
+      for (std::int64_t i = 0; i < width; ++i) out[channel + i] = from[i] * factor + 0.0f;
     }
   }
 }
@@ -230,11 +251,15 @@ std::int64_t splits_of(const lane_group& group, std::int64_t heads) {
 /// All splits of a group in one task.
 void attend_group(const attention_pass& pass, const lane_group& group, float* z) {
   const auto floats = latent_floats(pass, group);
+  const auto splits = splits_of(group, pass.shape.heads);
   lane_state total, split;
-  total.latents = thread_scratch<float>(static_cast<std::size_t>(floats), total_slot);
   split.latents = thread_scratch<float>(static_cast<std::size_t>(floats), split_slot);
+  attend_split(pass, group, 0, split);
+  if (splits == 1) return finish(pass, group, split, z); // merging it into nothing would give the same bits
+  total.latents = thread_scratch<float>(static_cast<std::size_t>(floats), total_slot);
   total.clear(floats);
-  for (std::int64_t s = 0; s < splits_of(group, pass.shape.heads); ++s) {
+  merge(pass, group, split, total);
+  for (std::int64_t s = 1; s < splits; ++s) {
     attend_split(pass, group, s, split);
     merge(pass, group, split, total);
   }
@@ -308,23 +333,29 @@ struct lane_plan {
   std::vector<std::int64_t> block_of_group_;
 };
 
-/// Stores channels [channel, channel + count) of one lane's query in the packed blocks.
+/// Stores channels [channel, channel + count) of one lane's query in the packed blocks; count <= 32.
 void write_query(const attention_pass& pass, std::byte* queries, std::int64_t lane, std::int64_t channel,
                  const float* values, std::int64_t count) {
   const auto type = activation_type(pass.t);
   auto* block = queries + lane / attention_lanes * pass.query_block_bytes();
-  for (std::int64_t i = 0; i < count; ++i) {
+  const auto place = [&](std::int64_t i) {
     const auto k = channel + i;
-    auto* to =
-        block + k / tile_inputs * tile_bytes_of(type) + offset_in_tile(type, k % tile_inputs, lane % attention_lanes);
-    const auto bits = float_to_bf16(values[i]);
-    if (type == tensor_type::bf16) {
-      std::memcpy(to, &bits, 2);
+    return block + k / tile_inputs * tile_bytes_of(type) +
+           offset_in_tile(type, k % tile_inputs, lane % attention_lanes);
+  };
+  if (type == tensor_type::bf16) {
+    std::uint16_t bits[tile_inputs];
+    to_bf16(values, bits, count);
+    if (channel % tile_inputs == 0 && count == tile_inputs) { // pairs of inputs are neighbours, 64 bytes apart
+      for (std::int64_t i = 0; i < count; i += 2) std::memcpy(place(0) + i / 2 * 64, bits + i, 4);
     } else {
-      const float value = pass.t.compute == compute_type::bfloat16 ? bf16_to_float(bits) : values[i];
-      std::memcpy(to, &value, 4);
+      for (std::int64_t i = 0; i < count; ++i) std::memcpy(place(i), bits + i, 2);
     }
+    return;
   }
+  float rounded[tile_inputs];
+  if (pass.t.compute == compute_type::bfloat16) round_floats(values, rounded, count), values = rounded;
+  for (std::int64_t i = 0; i < count; ++i) std::memcpy(place(i), values + i, sizeof(float));
 }
 
 } // namespace
@@ -367,7 +398,9 @@ void mla_attention::run(thread_pool& pool, const mla_weights& weights, std::span
     }
     for (std::int64_t r = 0; r < n; ++r)
       if (const auto lane = plan.lane_of_row[first + r]; lane >= 0)
-        write_query(pass, queries_.data(), lane + head, shape.latent, from + r * q_stride + shape.nope, shape.rope);
+        for (std::int64_t c = 0; c < shape.rope; c += tile_inputs)
+          write_query(pass, queries_.data(), lane + head, shape.latent + c, from + r * q_stride + shape.nope + c,
+                      std::min(tile_inputs, shape.rope - c));
   });
 
   attend(pool, pass, plan.groups, latents_.as<float>());

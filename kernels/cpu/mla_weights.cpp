@@ -1,4 +1,5 @@
 // kv_b split per head, and the cached entry of a token.
+#include "kernels/cpu/bf16.hpp"
 #include "kernels/cpu/check.hpp"
 #include "kernels/cpu/mla_attention.hpp"
 
@@ -45,18 +46,16 @@ std::int64_t cache_entry_bytes(const mla_shape& shape, compute_type compute) {
 
 void write_cache_entry(const mla_shape& shape, compute_type compute, std::byte* pool, std::int64_t page,
                        std::int64_t position, const float* latent, const float* rope) {
-  auto* to = pool + (page * cache_page_tokens + position % cache_page_tokens) * cache_entry_bytes(shape, compute);
-  const auto put = [&](const float* values, std::int64_t count) {
-    for (std::int64_t i = 0; i < count; ++i) {
-      const auto bits = float_to_bf16(values[i]);
-      const void* from = compute == compute_type::bfloat16 ? static_cast<const void*>(&bits) : values + i;
-      const auto size = compute == compute_type::bfloat16 ? 2 : 4;
-      std::memcpy(to, from, size);
-      to += size;
-    }
-  };
-  put(latent, shape.latent);
-  put(rope, shape.rope);
+  const auto entry_bytes = cache_entry_bytes(shape, compute);
+  auto* to = pool + (page * cache_page_tokens + position % cache_page_tokens) * entry_bytes;
+  if (compute == compute_type::float32) {
+    std::memcpy(to, latent, shape.latent * sizeof(float));
+    std::memcpy(to + shape.latent * sizeof(float), rope, shape.rope * sizeof(float));
+  } else {
+    auto* bits = reinterpret_cast<std::uint16_t*>(to);
+    to_bf16(latent, bits, shape.latent);
+    to_bf16(rope, bits + shape.latent, shape.rope);
+  }
 }
 
 } // namespace troupe::kernels

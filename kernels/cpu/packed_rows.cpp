@@ -1,5 +1,6 @@
 // Activations in tile order: groups of 16 rows (fewer when there are fewer in all), each a run of tiles
 // [rows of the group][32 inputs], so that a tile is contiguous and a step along the inputs is a step in memory.
+#include "kernels/cpu/bf16.hpp"
 #include "kernels/cpu/check.hpp"
 #include "kernels/cpu/matrix.hpp"
 #include "kernels/cpu/panel.hpp"
@@ -30,15 +31,13 @@ std::byte* packed_rows::at(std::int64_t row, std::int64_t tile) const {
 void packed_rows::write(std::int64_t row, std::int64_t col, const float* values, std::int64_t count) {
   auto* to = at(row, col / tile_inputs);
   if (activation_type(target_) == tensor_type::bf16) {
-    auto* bits = reinterpret_cast<std::uint16_t*>(to);
-    for (std::int64_t i = 0; i < count; ++i) bits[i] = float_to_bf16(values[i]);
-    std::fill(bits + count, bits + tile_inputs, std::uint16_t{0});
-    return;
+    to_bf16(values, reinterpret_cast<std::uint16_t*>(to), count);
+  } else if (target_.compute == compute_type::bfloat16) {
+    round_floats(values, reinterpret_cast<float*>(to), count);
+  } else {
+    std::memcpy(to, values, count * sizeof(float));
   }
-  auto* floats = reinterpret_cast<float*>(to);
-  const bool round = target_.compute == compute_type::bfloat16;
-  for (std::int64_t i = 0; i < count; ++i) floats[i] = round ? bf16_to_float(float_to_bf16(values[i])) : values[i];
-  std::fill(floats + count, floats + tile_inputs, 0.0f);
+  std::memset(to + count * element_bytes_, 0, (tile_inputs - count) * element_bytes_);
 }
 
 void packed_rows::write_row(std::int64_t row, const float* values) {

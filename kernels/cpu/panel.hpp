@@ -28,8 +28,8 @@ struct panel_args {
   std::int64_t tiles = 0;
   const float* scales = nullptr; ///< one for every tiles_per_scale tiles, or null; FP8 only
   std::int64_t tiles_per_scale = 0;
-  const std::byte* next = nullptr;    ///< weights of the call that follows, fetched meanwhile; may be null
-  float* acc = nullptr; ///< [rows, 32], 64-byte aligned
+  const std::byte* next = nullptr; ///< weights of the call that follows, fetched meanwhile; may be null
+  float* acc = nullptr;            ///< [rows, 32], 64-byte aligned
 };
 
 using panel_kernel = void (*)(const panel_args&);

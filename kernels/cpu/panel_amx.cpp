@@ -79,10 +79,12 @@ inline void multiply_tile(const std::byte* x, const panel_args& a, const std::by
 
 /// How weights become bf16 tiles.
 struct bf16_weights {
+  static constexpr bool packed = false;
   static constexpr auto tile_bytes = tile_bytes_of(tensor_type::bf16);
   static const std::byte* unpack(const std::byte* from, std::byte*, std::int64_t) { return from; }
 };
 struct f8_weights {
+  static constexpr bool packed = true;
   static constexpr auto tile_bytes = tile_bytes_of(tensor_type::f8_e4m3);
   static const std::byte* unpack(const std::byte* from, std::byte* to, std::int64_t tiles) {
     unpack_f8(from, to, tiles);
@@ -147,11 +149,11 @@ inline void multiply_groups(const panel_args& a, std::int64_t row, std::int64_t 
   }
 }
 
-/// Many rows: a scale block of weights (all of a bf16 slice) stays in L1 while the rows stream past.
+/// Many rows: a scale block of weights (of bf16 all there are) stays in L1 while the rows stream past.
 template <class Weights>
 void stream_rows(const panel_args& a) {
   alignas(64) std::byte unpacked[tiles_per_scale_max * pair_tile_bytes];
-  const auto step = a.scales ? a.tiles_per_scale : a.tiles < tiles_per_scale_max ? a.tiles : tiles_per_scale_max;
+  const auto step = a.scales ? a.tiles_per_scale : Weights::packed ? tiles_per_scale_max : a.tiles;
   const auto bytes = a.tiles * Weights::tile_bytes;
   const auto share = round_up(ceil_div(bytes * 2 * group_rows, a.rows * ceil_div(a.tiles, step)), 64);
   const auto* next = a.next;

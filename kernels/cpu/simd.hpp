@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <immintrin.h>
+#include <limits>
 
 namespace troupe::kernels {
 namespace {
@@ -70,7 +71,7 @@ inline f32x16 round_to_integer(f32x16 a) {
 
 #endif
 
-/// exp(x), about 1 ulp; exactly 0 below -87 (where float32 is about to become subnormal), saturating above 88.
+/// exp(x), about 1 ulp; exactly 0 below -87 (where float32 is about to become subnormal), infinite above 88.
 /// Cephes: x = n ln 2 + r, |r| <= ln 2 / 2, degree-6 polynomial in r.
 inline f32x16 exp(f32x16 x) {
   const auto bounded = min(broadcast(88.0f), x); // this order keeps NaN
@@ -83,7 +84,9 @@ inline f32x16 exp(f32x16 x) {
   p = fma(p, r, broadcast(1.6666665459e-1f));
   p = fma(p, r, broadcast(5.0000001201e-1f));
   p = fma(p, r * r, r + broadcast(1.0f));
-  return select_less(x, broadcast(-87.0f), broadcast(0.0f), p * power_of_two(n));
+  const auto positive =
+      select_less(broadcast(88.0f), x, broadcast(std::numeric_limits<float>::infinity()), p * power_of_two(n));
+  return select_less(x, broadcast(-87.0f), broadcast(0.0f), positive);
 }
 
 inline f32x16 silu(f32x16 x) { return x / (broadcast(1.0f) + exp(broadcast(0.0f) - x)); }

@@ -15,13 +15,18 @@ std::vector<double> dequantize(const weight_view& w) {
   return out;
 }
 
-std::vector<double> matmul(const std::vector<double>& x, std::int64_t n, const weight_view& w) {
-  const auto weights = dequantize(w);
-  std::vector<double> y(static_cast<std::size_t>(n * w.rows));
+std::vector<double> matmul(const std::vector<double>& x, std::int64_t n, const std::vector<double>& w,
+                           std::int64_t rows) {
+  const auto cols = static_cast<std::int64_t>(w.size()) / rows;
+  std::vector<double> y(static_cast<std::size_t>(n * rows));
   for (std::int64_t r = 0; r < n; ++r)
-    for (std::int64_t o = 0; o < w.rows; ++o)
-      for (std::int64_t k = 0; k < w.cols; ++k) y[r * w.rows + o] += x[r * w.cols + k] * weights[o * w.cols + k];
+    for (std::int64_t o = 0; o < rows; ++o)
+      for (std::int64_t k = 0; k < cols; ++k) y[r * rows + o] += x[r * cols + k] * w[o * cols + k];
   return y;
+}
+
+std::vector<double> matmul(const std::vector<double>& x, std::int64_t n, const weight_view& w) {
+  return matmul(x, n, dequantize(w), w.rows);
 }
 
 double silu(double x) { return x / (1 + std::exp(-x)); }

@@ -12,6 +12,8 @@ namespace troupe::kernels::ref {
 /// W as doubles, scales applied (model-spec.md section 9). [rows * cols]
 std::vector<double> dequantize(const weight_view& w);
 /// y[n, rows] = x[n, cols] Wᵀ
+std::vector<double> matmul(const std::vector<double>& x, std::int64_t n, const std::vector<double>& w,
+                           std::int64_t rows);
 std::vector<double> matmul(const std::vector<double>& x, std::int64_t n, const weight_view& w);
 /// down( silu(x gateᵀ) * (x upᵀ) ), x [n, hidden]
 std::vector<double> swiglu(const std::vector<double>& x, std::int64_t n, const weight_view& gate, const weight_view& up,

@@ -115,6 +115,11 @@ inline double largest_error(const float* got, const std::vector<double>& want, d
   return worst;
 }
 
+inline std::vector<double> absolute(std::vector<double> values) {
+  for (auto& v : values) v = std::abs(v);
+  return values;
+}
+
 inline bool same_bits(const float* a, const float* b, std::int64_t count) {
   return std::memcmp(a, b, static_cast<std::size_t>(count) * sizeof(float)) == 0;
 }

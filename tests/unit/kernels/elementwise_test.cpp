@@ -1,0 +1,83 @@
+#include "kernels/cpu/elementwise.hpp"
+#include "kernels/cpu/swiglu.hpp"
+#include "kernels/ref/dense.hpp"
+#include "support.hpp"
+
+using namespace troupe::kernels;
+using namespace troupe::kernels::test;
+
+BOOST_AUTO_TEST_SUITE(elementwise)
+
+BOOST_AUTO_TEST_CASE(rmsnorm_equals_the_reference) {
+  random_source random;
+  for (const std::int64_t n : {1, 3, 15, 16, 17, 512, 1536, 7168}) {
+    const auto x = random.normals(n, 3), w = random.normals(n);
+    std::vector<float> y(static_cast<std::size_t>(n), poison);
+
+    rmsnorm(x.data(), w.data(), n, 1e-6f, y.data());
+
+    BOOST_TEST(largest_error(y.data(), ref::rmsnorm(as_doubles(x), as_doubles(w), 1e-6), 1) < 1e-5);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(softmax_and_log_sum_exp_equal_the_reference) {
+  random_source random;
+  for (const std::int64_t n : {1, 2, 31, 1000}) {
+    auto x = random.normals(n, 10);
+    const auto want = ref::softmax(as_doubles(x));
+    const double lse = log_sum_exp(x.data(), n);
+
+    for (std::int64_t i = 0; i < n; ++i) BOOST_TEST(std::abs(std::exp(x[i] - lse) - want[i]) < 1e-9);
+    softmax(x.data(), n);
+
+    BOOST_TEST(largest_error(x.data(), want, 1) < 1e-5);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(vector_swiglu_is_accurate_and_equal_on_every_instruction_set) {
+  random_source random;
+  std::vector<float> gate = random.normals(4096, 8), up = random.normals(4096);
+  gate[0] = 0, gate[1] = -0.0f, gate[2] = 100, gate[3] = -100, gate[4] = 1e30f, gate[5] = -1e30f, gate[6] = poison;
+  std::vector<float> first;
+  for (const auto set : supported_isas()) {
+    auto y = gate;
+    swiglu_for(set)(y.data(), up.data(), 4096);
+
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      const double want = ref::silu(gate[i]) * up[i];
+      if (i == 6) {
+        BOOST_TEST(std::isnan(y[i]));
+      } else {
+        BOOST_TEST(std::abs(y[i] - want) <= 1e-6 * std::abs(want) + 1e-30, gate[i] << " gives " << y[i]);
+      }
+    }
+    if (first.empty()) first = y;
+    y[6] = first[6] = 0;
+    BOOST_TEST(same_bits(first.data(), y.data(), 4096));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(rounds_to_bf16_like_the_scalar_conversion) {
+  random_source random;
+  for (int i = 0; i < 1000; ++i) {
+    const auto bits = static_cast<std::uint32_t>(random.integer(0, 0xffffffff));
+    std::vector<float> x(13, std::bit_cast<float>(bits));
+    const float want = bf16_to_float(float_to_bf16(x[0]));
+
+    round_to_bf16(x.data(), 13);
+
+    for (const float v : x) BOOST_TEST(std::bit_cast<std::uint32_t>(v) == std::bit_cast<std::uint32_t>(want));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(adds_and_multiplies) {
+  std::vector<float> y{1, 2, 3};
+  const std::vector<float> x{10, 20, 30};
+  add(x.data(), 3, y.data());
+  add_scaled(x.data(), 0.5f, 3, y.data());
+  BOOST_TEST(y == (std::vector<float>{16, 32, 48}), boost::test_tools::per_element());
+  silu_multiply(x.data(), y.data(), 3, y.data());
+  BOOST_TEST(y[0] == 16 * 10 / (1 + std::exp(-10.0f)), boost::test_tools::tolerance(1e-6f));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
