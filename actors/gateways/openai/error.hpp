@@ -13,10 +13,10 @@ namespace troupe::openai {
 
 struct api_error {
   int status = 400;
-  std::string message; ///< one line for a person; never an exception's text, an address or a path (operations.md P9)
+  std::string message{}; ///< one line for a person; never an exception's text, an address or a path (operations.md P9)
   std::string type = "invalid_request_error";
-  std::string param;     ///< the field to blame, or empty
-  std::string code;      ///< for programs, or empty
+  std::string param{};   ///< the field to blame, or empty
+  std::string code{};    ///< for programs, or empty
   int retry_after_s = 0; ///< seconds for the Retry-After header; 0 means none
 };
 
