@@ -77,6 +77,7 @@ caf::typed_response_promise<drained_atom> drain(self_pointer self) {
 }
 
 void give_up_draining(self_pointer self) {
+  if (self->state.core.idle()) return;
   log::warn("drain: {} requests did not end in time", self->state.listeners.size());
   deliver(self, self->state.core.abandon());
   answer_drains(self);

@@ -76,7 +76,8 @@ void start_at(self_pointer self, time_point when, const std::string& name) {
 
 void on_exit(self_pointer self, const process_exited& message) {
   auto& state = self->state;
-  log::warn("{} (process {}) ended with status {}", message.name, message.pid, message.status);
+  log::log(message.status == 0 ? log::level::info : log::level::warn, "{} (process {}) ended with status {}",
+           message.name, message.pid, message.status);
   const double random = std::uniform_real_distribution<>()(state.random);
   const auto restart = state.core.exited(message.name, message.pid, clock::now(), random);
   announce_changes(self);

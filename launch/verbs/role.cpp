@@ -21,6 +21,7 @@
 
 #include <atomic>
 #include <csignal>
+#include <cstdlib>
 #include <memory>
 #include <set>
 #include <string>
@@ -41,7 +42,18 @@ class role_process {
  public:
   explicit role_process(role_flags flags) : flags_(std::move(flags)) {}
 
-  result<void> run() {
+  /// Returns the exit status. A drained role has nothing left to save, so its process ends without taking CAF apart:
+  /// ~actor_system waits for the detached kv_cache, which BASP's stopped broker may hold in an unread down_msg for
+  /// ever.
+  int run() {
+    const auto outcome = serve();
+    if (!outcome) log::error("{}", outcome.error().message);
+    log::default_logger()->flush();
+    return outcome ? 0 : 1;
+  }
+
+ private:
+  result<void> serve() {
     boost::asio::signal_set leave(loop_, SIGTERM);
     leave.async_wait([](auto, int) {});
     TROUPE_ASSIGN(const auto peer, carrier_->connect(flags_.supervisor));
@@ -58,7 +70,6 @@ class role_process {
     return {};
   }
 
- private:
   result<caf::actor> start(const role_assignment& assignment) {
     TROUPE_ASSIGN(const auto model, open_model(assignment.options.model_dir));
     return flags_.name.starts_with("kv_cache") ? start_kv_cache(model, assignment) : start_shard(model, assignment);
@@ -118,7 +129,8 @@ void add_role(CLI::App& app) {
     if (flags->parent) die_with_parent(flags->parent);
     std::signal(SIGINT, SIG_IGN); // Ctrl-C is for process 0, which drains the others in the right order
     init_log("info", flags->name);
-    finish(role_process(*flags).run());
+    auto& process = *new role_process(*flags); // on purpose never destroyed, see run()
+    std::_Exit(process.run());
   });
 }
 
