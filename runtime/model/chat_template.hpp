@@ -38,7 +38,9 @@ std::string render_chat(chat_format format, std::span<const chat_message> messag
 /// The same as tokens. Markers are matched as special tokens, message contents never are.
 result<std::vector<token_id>> encode_chat(chat_format format, const tokenizer& tok,
                                           std::span<const chat_message> messages, bool add_generation_prompt = true);
-/// True when generation starts inside the reasoning part (the prompt ends with `<think>\n`).
+/// True when the format's generation prompt opens the reasoning part (it ends with `<think>\n`).
 bool starts_in_reasoning(chat_format format);
+/// The same for the prompt of `messages`: after a tool's output R1's template adds no generation prompt.
+bool starts_in_reasoning(chat_format format, std::span<const chat_message> messages);
 
 } // namespace troupe::model

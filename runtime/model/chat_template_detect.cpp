@@ -1,5 +1,6 @@
 // Which of the known chat templates a checkpoint carries.
 #include "runtime/model/chat_template.hpp"
+#include "runtime/model/file_error.hpp"
 #include "runtime/model/json_document.hpp"
 #include "runtime/model/text_file.hpp"
 
@@ -26,7 +27,7 @@ result<std::string> template_in(const boost::json::value& config, const std::str
       if (const auto* entry = each.if_object(); entry && entry->contains("name") && entry->at("name") == "default")
         found = entry->if_contains("template");
   if (const auto* text = found ? found->if_string() : nullptr) return std::string(*text);
-  return error{errc::not_found, file + ": chat_template: is missing"};
+  return file_error(file, "chat_template", "is missing", errc::not_found);
 }
 
 result<std::string> read_template(const std::filesystem::path& dir) {
@@ -50,8 +51,8 @@ result<chat_format> detect_chat_format(const std::filesystem::path& dir) {
   const auto has = [&](std::string_view part) { return text.find(part) != std::string::npos; };
   // `thinking` is V3.1's switch; its prompts are none of ours.
   if (!has("<｜User｜>") || !has("<｜Assistant｜>") || has("set thinking"))
-    return error{errc::unsupported,
-                 dir.string() + ": chat_template: is not known; choose one of " + std::string(known_names)};
+    return file_error(dir.string(), "chat_template", "is not known; choose one of " + std::string(known_names),
+                      errc::unsupported);
   if (has("is_last_user")) return chat_format::r1_0528;
   return has("</think>") ? chat_format::r1 : chat_format::v3;
 }

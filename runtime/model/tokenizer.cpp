@@ -4,6 +4,7 @@
 #include "runtime/model/added_tokens.hpp"
 #include "runtime/model/bpe.hpp"
 #include "runtime/model/bpe_alphabet.hpp"
+#include "runtime/model/file_error.hpp"
 #include "runtime/model/pre_tokenizer.hpp"
 #include "runtime/model/text_file.hpp"
 #include "runtime/model/tokenizer_json.hpp"
@@ -51,8 +52,7 @@ result<std::array<token_id, 256>> find_byte_tokens(const tokenizer_json& json, s
     if (const auto bytes = bytes_of_symbols(json.vocabulary[id]); bytes && bytes->size() == 1)
       tokens[static_cast<std::uint8_t>(bytes->front())] = static_cast<token_id>(id);
   if (const auto missing = std::ranges::find(tokens, -1); missing != tokens.end())
-    return error{errc::bad_input,
-                 std::string(file) + ": model.vocab: no token for byte " + std::to_string(missing - tokens.begin())};
+    return file_error(file, "model.vocab", "no token for byte " + std::to_string(missing - tokens.begin()));
   return tokens;
 }
 
@@ -98,8 +98,7 @@ result<tokenizer> tokenizer::parse(std::string_view text, std::string_view file)
     (token.normalized ? state->normalized : state->raw).add(token.content, token.id);
   }
   if (const auto hole = std::ranges::find(state->bytes, ""); hole != state->bytes.end())
-    return error{errc::bad_input,
-                 std::string(file) + ": no token has the id " + std::to_string(hole - state->bytes.begin())};
+    return file_error(file, "", "no token has the id " + std::to_string(hole - state->bytes.begin()));
   state->special.resize(state->bytes.size());
   for (const auto& token : json.added) state->special[token.id] = token.special;
   return tokenizer(std::move(state));

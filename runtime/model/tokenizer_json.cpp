@@ -1,6 +1,7 @@
 #include "runtime/model/tokenizer_json.hpp"
 
 #include "runtime/core/limits.hpp"
+#include "runtime/model/file_error.hpp"
 #include "runtime/model/json_document.hpp"
 #include "runtime/model/tokenizer_json_steps.hpp"
 
@@ -145,8 +146,7 @@ result<void> reader::read_added_tokens(const json_field& added_tokens) {
 } // namespace
 
 result<tokenizer_json> parse_tokenizer_json(std::string_view text, std::string_view file) {
-  if (text.size() > limits::tokenizer_file_bytes_max)
-    return error{errc::bad_input, std::string(file) + ": file is too large"};
+  if (text.size() > limits::tokenizer_file_bytes_max) return file_error(file, "", "file is too large");
   TROUPE_ASSIGN(const auto document, parse_json_document(text, file));
   const json_field root(document, file);
   TROUPE_TRY(root.object());

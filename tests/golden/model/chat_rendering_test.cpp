@@ -1,7 +1,7 @@
 // Prompts against the published Jinja templates: chat.json, made by make_chat.py (seed 12, jinja2 3.1.6, the
 // templates of DeepSeek-V3, R1 and R1-0528).
 #include "runtime/model/chat_template.hpp"
-#include "tests/support/golden.hpp"
+#include "tests/support/golden_file.hpp"
 
 #include <boost/test/unit_test.hpp>
 

@@ -1,7 +1,7 @@
 // DeepSeek-V3's own files. The vectors are those of model-spec.md 11.4; v3_vectors.json was checked once more against
 // the tokenizers library 0.23.3.
 #include "runtime/model/chat_template.hpp"
-#include "tests/support/golden.hpp"
+#include "tests/support/golden_file.hpp"
 #include "tests/support/seed.hpp"
 
 #include <boost/test/unit_test.hpp>

@@ -1,35 +1,21 @@
 #include "runtime/model/chat_template.hpp"
+#include "tests/support/temp_dir.hpp"
 #include "tests/support/tiny_tokenizer.hpp"
 
 #include <boost/test/unit_test.hpp>
 
 #include <algorithm>
-#include <fstream>
-#include <unistd.h>
 
 using namespace troupe;
 using namespace troupe::model;
 
 namespace {
 
-/// A folder with one file, removed at the end.
-class folder {
- public:
-  folder(std::string_view name, std::string_view text)
-      : path_(std::filesystem::temp_directory_path() / ("troupe_chat_" + std::to_string(::getpid()))) {
-    std::filesystem::create_directory(path_);
-    std::ofstream(path_ / name) << text;
-  }
-  ~folder() { std::filesystem::remove_all(path_); }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
 result<chat_format> detect(std::string_view chat_template) {
   const boost::json::object config{{"chat_template", chat_template}};
-  return detect_chat_format(folder("tokenizer_config.json", boost::json::serialize(config)).path());
+  const test::temp_dir dir;
+  dir.write("tokenizer_config.json", boost::json::serialize(config));
+  return detect_chat_format(dir.path());
 }
 
 const std::vector<chat_message> hi{{"user", "Hi", {}}};
@@ -135,13 +121,20 @@ BOOST_AUTO_TEST_CASE(unknown_templates_are_refused_with_the_known_names) {
 }
 
 BOOST_AUTO_TEST_CASE(a_template_may_stand_in_a_list_or_in_a_file_of_its_own) {
-  const folder list("tokenizer_config.json",
-                    R"({"chat_template": [{"name": "tool_use", "template": ""},
-                                          {"name": "default", "template": "<｜User｜><｜Assistant｜>"}]})");
-  BOOST_TEST((detect_chat_format(list.path()).value() == chat_format::v3));
+  const test::temp_dir dir;
+  dir.write("tokenizer_config.json",
+            R"({"chat_template": [{"name": "tool_use", "template": ""},
+                                  {"name": "default", "template": "<｜User｜><｜Assistant｜>"}]})");
+  BOOST_TEST((detect_chat_format(dir.path()).value() == chat_format::v3));
 
-  std::ofstream(list.path() / "chat_template.jinja") << "<｜User｜><｜Assistant｜></think>";
-  BOOST_TEST((detect_chat_format(list.path()).value() == chat_format::r1));
+  dir.write("chat_template.jinja", "<｜User｜><｜Assistant｜></think>");
+  BOOST_TEST((detect_chat_format(dir.path()).value() == chat_format::r1));
+}
+
+BOOST_AUTO_TEST_CASE(generation_starts_in_reasoning_when_the_prompt_ends_with_think) {
+  for (const auto format : {chat_format::r1, chat_format::r1_0528, chat_format::v3})
+    for (const auto& messages : {hi, with_reasoning, weather(1), weather(2), std::vector<chat_message>{}})
+      BOOST_TEST(starts_in_reasoning(format, messages) == render_chat(format, messages).ends_with("<think>\n"));
 }
 
 BOOST_AUTO_TEST_CASE(formats_have_names) {
