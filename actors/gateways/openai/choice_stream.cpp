@@ -12,7 +12,7 @@ model::text_stream_options stream_options(const request& r, const text_side& tex
   return {.stop = r.stop,
           .include_stop_str_in_output = r.include_stop_str_in_output,
           .split_reasoning = chat,
-          .starts_in_reasoning = chat && r.add_generation_prompt && model::starts_in_reasoning(text.format),
+          .starts_in_reasoning = chat && r.add_generation_prompt && model::starts_in_reasoning(text.format, r.messages),
           .skip_special = r.skip_special_tokens};
 }
 
