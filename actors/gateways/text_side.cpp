@@ -5,7 +5,7 @@ namespace troupe {
 result<text_side> load_text_side(const std::filesystem::path& dir, const text_options& options) {
   TROUPE_ASSIGN(auto config, model::load_config(dir));
   TROUPE_ASSIGN(auto tokenizer, model::tokenizer::load(dir));
-  text_side out{std::move(tokenizer)};
+  text_side out{.tokenizer = std::move(tokenizer)};
   TROUPE_ASSIGN(out.defaults, model::load_generation_config(dir));
   TROUPE_ASSIGN(out.format, options.chat_template.empty() ? model::detect_chat_format(dir)
                                                           : model::chat_format_named(options.chat_template));

@@ -17,8 +17,8 @@ namespace troupe {
 struct text_side {
   model::tokenizer tokenizer;
   model::chat_format format = model::chat_format::r1;
-  model::generation_config defaults; ///< of generation_config.json: what a request inherits (vLLM's `auto`)
-  std::string model_name;            ///< the served name: what clients put into `model`
+  model::generation_config defaults{}; ///< of generation_config.json: what a request inherits (vLLM's `auto`)
+  std::string model_name{};            ///< the served name: what clients put into `model`
   int max_model_len = limits::max_model_len_default; ///< prompt and answer, in tokens
   int vocab_size = 0;                                ///< rows of the embedding
   token_id bos_token = 0;                            ///< goes before a completion's prompt; templates bring their own

@@ -29,20 +29,18 @@ reply<void> check_prompt(const std::vector<token_id>& prompt, const request& r, 
   if (prompt.empty()) return bad_request(field, field + ": must have at least one token");
   if (*std::max_element(prompt.begin(), prompt.end()) >= text.vocab_size)
     return bad_request(field, field + ": token ids must be below " + std::to_string(text.vocab_size));
-  const auto wanted = prompt.size() + static_cast<std::size_t>(r.sampling.max_tokens.value_or(1));
-  if (wanted > static_cast<std::size_t>(text.max_model_len))
-    return bad_request(r.sampling.max_tokens ? "max_tokens" : field,
-                       "this model's context is " + std::to_string(text.max_model_len) + " tokens; the prompt has " +
-                           std::to_string(prompt.size()) + " and max_tokens asks for " +
-                           std::to_string(r.sampling.max_tokens.value_or(1)),
-                       "context_length_exceeded");
-  return {};
+  if (prompt.size() < static_cast<std::size_t>(text.max_model_len)) return {};
+  return bad_request(field,
+                     "this model's context is " + std::to_string(text.max_model_len) +
+                         " tokens, answer included; the prompt has " + std::to_string(prompt.size()),
+                     "context_length_exceeded");
 }
 
+/// What is asked for, as far as the context has room.
 int max_tokens_of(const request& r, std::size_t prompt_size, const text_side& text) {
-  if (r.sampling.max_tokens) return *r.sampling.max_tokens;
-  const int room = std::min(text.max_model_len - static_cast<int>(prompt_size), limits::max_tokens_max);
-  return r.endpoint == endpoint::chat_completions ? room : std::min(room, completion_max_tokens_default);
+  const bool chat = r.endpoint == endpoint::chat_completions;
+  const int otherwise = chat ? limits::max_tokens_max : completion_max_tokens_default;
+  return std::min(r.sampling.max_tokens.value_or(otherwise), text.max_model_len - static_cast<int>(prompt_size));
 }
 
 sampling_params sampling_of(const request& r, const text_side& text) {
