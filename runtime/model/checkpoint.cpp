@@ -33,7 +33,8 @@ struct checkpoint::state {
 
 result<void> checkpoint::state::add(const std::filesystem::path& path) {
   TROUPE_ASSIGN(auto mapped, mapped_file::open(path));
-  const auto& shard = shards.emplace_back(path.string(), std::move(mapped));
+  shards.push_back({path.string(), std::move(mapped)});
+  const auto& shard = shards.back();
   TROUPE_ASSIGN(auto entries, parse_safetensors(shard.file.bytes(), shard.path));
   for (auto& entry : entries) {
     const auto known = tensors.find(entry.name);
