@@ -22,7 +22,7 @@ inline constexpr int token_ids_max = 1 << 20; // the largest vocabulary in use h
 inline constexpr std::size_t added_token_bytes_max = 1024;
 inline constexpr std::size_t encode_text_bytes_max = 64u << 20;
 inline constexpr std::size_t regex_bytes_max = 64u << 10;
-inline constexpr std::uint32_t regex_match_steps_max = 100'000'000; // one match may walk through all of a request
+inline constexpr std::uint32_t regex_match_steps_max = 20'000'000; // one match may walk through all of a request
 inline constexpr std::uint32_t regex_heap_kib_max = 64u << 10;
 
 // One request (operations.md, section 4, "Limits").
