@@ -32,28 +32,30 @@ void end_actor(caf::actor_system& system, const Handle& actor) {
 
 result<std::unique_ptr<front>> front::open(caf::actor_system& system, net::carrier& carrier, const recipe& plan,
                                            process_calls processes) {
-  const auto& serving = plan.serving;
+  TROUPE_ASSIGN(const auto config, model::load_config(plan.serving.model_dir));
+  auto serving = plan.serving;
+  serving.max_model_len = std::min(serving.max_model_len, config.max_position_embeddings);
   const text_options text{plan.front.served_model_name, plan.front.chat_template, serving.max_model_len, serving.seed};
   TROUPE_ASSIGN(auto loaded, load_text_side(serving.model_dir, text));
   std::unique_ptr<front> out(new front(system, std::move(loaded)));
-  TROUPE_TRY(out->start_router(plan, std::move(processes)));
+  TROUPE_TRY(out->start_router(config, serving, plan.size, std::move(processes)));
   TROUPE_TRY(out->open_gateways(carrier, plan.front));
   return out;
 }
 
-result<void> front::start_router(const recipe& plan, process_calls processes) {
-  TROUPE_ASSIGN(const auto config, model::load_config(plan.serving.model_dir));
+result<void> front::start_router(const model::model_config& config, const serving_options& serving,
+                                 const company_size& size, process_calls processes) {
   supervisor_parts parts;
-  parts.roles = company_roles(plan.size);
+  parts.roles = company_roles(size);
   parts.expert_count = config.expert_count;
   parts.vocab_size = std::min(text_.tokenizer.vocab_size(), config.vocab_size);
-  parts.options = plan.serving;
+  parts.options = serving;
   parts.start_process = std::move(processes.start);
   parts.kill_process = std::move(processes.kill);
   supervisor_ = system_.spawn(troupe::supervisor, std::move(parts));
   TROUPE_ASSIGN(const auto assignment, join(system_, supervisor_, "router-0"));
   router_options options;
-  options.max_model_len = plan.serving.max_model_len;
+  options.max_model_len = serving.max_model_len;
   options.vocab_size = config.vocab_size;
   router_ = system_.spawn(router, router_parts{assignment.process, options, supervisor_});
   service_ = std::make_unique<router_service>(system_, router_, supervisor_);

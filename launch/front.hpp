@@ -36,6 +36,7 @@ class front {
   ~front();
 
   const supervisor_actor& supervisor() const { return supervisor_; }
+  generation_service& service() { return *service_; }
 
   /// Refuses new requests and waits until the last one has ended; then lets roles go without replacing them. Blocks for
   /// limits::drain_timeout at most.
@@ -44,7 +45,8 @@ class front {
  private:
   front(caf::actor_system& system, text_side text) : system_(system), text_(std::move(text)) {}
 
-  result<void> start_router(const recipe& plan, process_calls processes);
+  result<void> start_router(const model::model_config& config, const serving_options& serving, const company_size& size,
+                            process_calls processes);
   result<void> open_gateways(net::carrier& carrier, const front_options& options);
 
   caf::actor_system& system_;

@@ -1,0 +1,158 @@
+#include "launch/cluster_process.hpp"
+
+#include "actors/kv_cache.hpp"
+#include "actors/system_config.hpp"
+#include "launch/cluster_calls.hpp"
+#include "launch/process_host.hpp"
+#include "launch/role_parts.hpp"
+#include "runtime/core/log.hpp"
+#include "runtime/net/carrier.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <caf/actor_cast.hpp>
+#include <caf/send.hpp>
+
+#include <unistd.h>
+
+#include <csignal>
+#include <memory>
+#include <string>
+#include <thread>
+
+namespace troupe::launch {
+
+namespace {
+
+bool wait_until_ready(generation_service& service) {
+  const auto deadline = clock::now() + limits::start_timeout;
+  while (!service.status().ready) {
+    if (clock::now() > deadline) return false;
+    std::this_thread::sleep_for(limits::heartbeat_interval / 10);
+  }
+  return true;
+}
+
+/// Everything runs in the main thread's loop, except the drain and the visitor.
+class cluster_process {
+ public:
+  cluster_process(const recipe& plan, const visitor& visit) : plan_(plan), visit_(visit) {}
+
+  result<void> run() {
+    const process_calls processes{
+        [this](const std::string& name) { boost::asio::post(loop_, [this, name] { start(name); }); },
+        [this](std::int64_t pid) { boost::asio::post(loop_, [this, pid] { host_.signal(pid_t(pid), SIGKILL); }); }};
+    TROUPE_ASSIGN(front_, front::open(system_, *carrier_, plan_, processes));
+    TROUPE_ASSIGN(address_, carrier_->publish(caf::actor_cast<caf::actor>(front_->supervisor()), "127.0.0.1", 0));
+    for (const auto& role : company_roles(plan_.size))
+      if (role.kind != cluster::role_kind::router) start(role.name);
+
+    wait_for_child();
+    stop_.async_wait([this](auto failed, int) {
+      if (!failed) begin_drain();
+    });
+    if (visit_) guide_ = std::thread([this] { show(); });
+    loop_.run(); // until the last child has ended after a drain
+    if (guide_.joinable()) guide_.join();
+    drainer_.join();
+    if (failures_ > 0) return error{errc::bug, std::to_string(failures_) + " processes did not end well"};
+    log::info("drained");
+    return {};
+  }
+
+ private:
+  void start(const std::string& name) {
+    if (stopping_) return;
+    const auto pid =
+        host_.start(name, {"role", "--name", name, "--supervisor", address_, "--parent", std::to_string(getpid())});
+    if (!pid) log::error("{}", pid.error().message);
+  }
+
+  void wait_for_child() {
+    child_.async_wait([this](auto failed, int) {
+      if (failed) return;
+      for (const auto& [name, pid, status] : host_.reap()) on_end(name, pid, status);
+      if (!stopping_ || !host_.empty()) return wait_for_child();
+      loop_.stop();
+    });
+  }
+
+  void on_end(const std::string& name, pid_t pid, int status) {
+    if (stopping_ && status != 0) ++failures_;
+    caf::anon_send(front_->supervisor(), process_exited{name, pid, status});
+  }
+
+  void show() {
+    if (wait_until_ready(front_->service())) visit_(*front_);
+    std::raise(SIGTERM);
+  }
+
+  /// In a thread of its own, since children may still die and be replaced while the last requests end.
+  void begin_drain() {
+    drainer_ = std::thread([this] {
+      front_->drain();
+      boost::asio::post(loop_, [this] { stop_children(); });
+    });
+  }
+
+  void stop_children() {
+    stopping_ = true;
+    if (host_.empty()) return loop_.stop();
+    host_.signal_all(SIGTERM);
+    deadline_.expires_after(limits::drain_timeout + limits::rpc_timeout);
+    deadline_.async_wait([this](auto failed) {
+      if (!failed) host_.signal_all(SIGKILL);
+    });
+  }
+
+  const recipe& plan_;
+  const visitor& visit_;
+  boost::asio::io_context loop_;
+  boost::asio::signal_set stop_{loop_, SIGTERM, SIGINT};
+  boost::asio::signal_set child_{loop_, SIGCHLD};
+  boost::asio::steady_timer deadline_{loop_};
+  process_host host_;
+  system_config config_{reach::network, 2};
+  caf::actor_system system_{config_};
+  std::unique_ptr<net::carrier> carrier_ = net::make_carrier(system_);
+  std::unique_ptr<front> front_;
+  std::string address_; ///< of the supervisor
+  std::thread guide_;
+  std::thread drainer_;
+  bool stopping_ = false;
+  int failures_ = 0;
+};
+
+result<kv_cache_actor> start_kv_cache(caf::actor_system& system, const recipe& plan, const front& house) {
+  TROUPE_ASSIGN(const auto assignment, join(system, house.supervisor(), "kv_cache-0"));
+  TROUPE_ASSIGN(const auto model, open_model(plan.serving.model_dir));
+  TROUPE_ASSIGN(const auto cpu, cpu_options_of(plan.serving, 1));
+  TROUPE_ASSIGN(auto experts, make_local_experts(model, cpu));
+  TROUPE_ASSIGN(auto parts, make_kv_cache(model, assignment, cpu, house.supervisor(), std::move(experts)));
+  return system.spawn<caf::detached>(kv_cache, std::move(parts));
+}
+
+} // namespace
+
+result<void> run_in_processes(const recipe& plan, const visitor& visit) { return cluster_process(plan, visit).run(); }
+
+result<void> run_in_one_process(const recipe& plan, const visitor& visit) {
+  boost::asio::io_context loop;
+  boost::asio::signal_set stop(loop, SIGTERM, SIGINT);
+  stop.async_wait([](auto, int) {});
+  system_config config(reach::network, 2); // other processes reach the job gateway
+  caf::actor_system system(config);
+  const auto carrier = net::make_carrier(system);
+  TROUPE_ASSIGN(const auto house, front::open(system, *carrier, plan, {}));
+  TROUPE_ASSIGN(const auto kv_cache, start_kv_cache(system, plan, *house));
+
+  if (!visit) loop.run();
+  if (visit && wait_until_ready(house->service())) visit(*house);
+  house->drain();
+  caf::anon_send_exit(kv_cache, caf::exit_reason::user_shutdown);
+  return {};
+}
+
+} // namespace troupe::launch
