@@ -1,7 +1,6 @@
 #include "runtime/model/chat_template.hpp"
 
 #include <algorithm>
-#include <ranges>
 #include <utility>
 
 namespace troupe::model {
@@ -165,9 +164,9 @@ class chat_renderer {
 bool starts_in_reasoning(chat_format format) { return format == chat_format::r1; }
 
 bool starts_in_reasoning(chat_format format, std::span<const chat_message> messages) {
-  const auto turns = messages | std::views::reverse;
-  const auto last = std::ranges::find_if(turns, [](const auto& message) { return message.role != "system"; });
-  return starts_in_reasoning(format) && (last == turns.end() || last->role != "tool");
+  const auto last = std::find_if(messages.rbegin(), messages.rend(), // clang 14 cannot compile libstdc++'s views
+                                 [](const auto& message) { return message.role != "system"; });
+  return starts_in_reasoning(format) && (last == messages.rend() || last->role != "tool");
 }
 
 std::string render_chat(chat_format format, std::span<const chat_message> messages, bool add_generation_prompt) {
