@@ -2,6 +2,7 @@
 
 #include <boost/asio/post.hpp>
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <utility>
@@ -37,6 +38,8 @@ completion_task::start(completion_service& service, openai::endpoint where, cons
   for (auto& plan : plans) {
     plan.generation.id = service.generation().next_id();
     generations.push_back(plan.generation);
+    auto& max_tokens = generations.back().sampling.max_tokens;
+    max_tokens = std::max(1, max_tokens); // 0 asks for the prompt's scores, which come with a first token
   }
   openai::answer_head head{answer_id(where, generations.front().id), unix_time(), service.text().model_name};
   openai::completion answer(std::move(request), std::move(plans), service.text(), std::move(head));

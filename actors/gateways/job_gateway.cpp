@@ -2,8 +2,8 @@
 
 #include "actors/gateways/job_runner.hpp"
 #include "actors/gateways/job_table.hpp"
+#include "actors/gateways/rpc_error.hpp"
 
-#include <caf/sec.hpp>
 #include <caf/send.hpp>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
@@ -35,7 +35,7 @@ void start_lines(self_pointer self) {
 template <class T>
 caf::result<T> reply(result<T> answer) {
   if (answer) return *std::move(answer);
-  return caf::make_error(caf::sec::runtime_error, std::string(to_string(answer.error().code)), answer.error().message);
+  return to_rpc_error(answer.error());
 }
 
 void on_line_finished(self_pointer self, line_finished& end) {

@@ -51,7 +51,7 @@ struct line_finished {
   std::uint64_t line = 0;
   bool ok = false;
   bool again = false; ///< the cluster was full: try later
-  std::string answer;
+  std::string answer; ///< or, to try it again, the line itself
 };
 
 template <class Inspector>

@@ -1,6 +1,6 @@
 #include "actors/gateways/job_runner.hpp"
 
-#include "actors/gateways/openai/batch_line.hpp"
+#include "actors/gateways/openai/batch.hpp"
 
 #include <boost/asio/post.hpp>
 #include <boost/json/serialize.hpp>
@@ -56,13 +56,13 @@ void job_runner::on_part(key where, answer_part part) {
   auto here = std::move(found->second);
   running_.erase(found);
   if (part.failure) return end(std::move(here), *part.failure);
-  auto answer = openai::batch_answer(answer_id(here.line), here.custom_id, 200, part.body);
+  auto answer = openai::batch_answer(here.custom_id, answer_id(here.line), 200, part.body);
   on_end_({std::move(here.line), true, false, std::move(answer)});
 }
 
 void job_runner::end(running here, const openai::api_error& why) {
   const bool again = !here.task && (why.status == 429 || why.status == 503);
-  auto answer = openai::batch_answer(answer_id(here.line), here.custom_id, why.status,
+  auto answer = openai::batch_answer(here.custom_id, answer_id(here.line), why.status,
                                      boost::json::serialize(openai::to_json(why)));
   on_end_({std::move(here.line), false, again, std::move(answer)});
 }

@@ -8,6 +8,7 @@
 #include <caf/make_message.hpp>
 
 #include <cstdint>
+#include <string>
 
 namespace troupe {
 

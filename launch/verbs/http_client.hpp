@@ -26,6 +26,10 @@ class http_client {
                       const std::function<bool(std::string_view)>& on_event) const;
 
  private:
+  class call;
+  http_client() = default;
+  result<boost::json::value> exchange(const std::string& path, const boost::json::value* body) const;
+
   std::string host_, port_, api_key_;
 };
 

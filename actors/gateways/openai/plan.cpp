@@ -12,8 +12,21 @@ namespace {
 
 constexpr int completion_max_tokens_default = 16; // OpenAI's
 
+const char* prompt_field(const request& r) { return r.endpoint == endpoint::chat_completions ? "messages" : "prompt"; }
+
+/// Refuses without encoding what cannot fit: the longest token bounds the number of tokens from below.
+reply<void> check_size(std::size_t bytes, const request& r, const text_side& text) {
+  const auto tokens_min = bytes / text.tokenizer.longest_token_bytes();
+  if (tokens_min <= static_cast<std::size_t>(text.max_model_len)) return {};
+  return bad_request(prompt_field(r),
+                     "this model's context is " + std::to_string(text.max_model_len) + " tokens; the prompt has " +
+                         std::to_string(tokens_min) + " or more",
+                     "context_length_exceeded");
+}
+
 /// Raw prompts may spell markers: they are the whole prompt, and token ids could say the same.
 reply<std::vector<token_id>> encode(const std::string& prompt, const request& r, const text_side& text) {
+  TROUPE_TRY(check_size(prompt.size(), r, text));
   auto encoded = text.tokenizer.encode(prompt, model::special_tokens::match);
   if (!encoded) return bad_request("prompt", "prompt: " + encoded.error().message);
   auto tokens = *std::move(encoded);
@@ -21,8 +34,6 @@ reply<std::vector<token_id>> encode(const std::string& prompt, const request& r,
     tokens.insert(tokens.begin(), text.bos_token);
   return tokens;
 }
-
-const char* prompt_field(const request& r) { return r.endpoint == endpoint::chat_completions ? "messages" : "prompt"; }
 
 reply<void> check_prompt(const std::vector<token_id>& prompt, const request& r, const text_side& text) {
   const std::string field = prompt_field(r);
@@ -84,6 +95,9 @@ std::uint64_t default_seed(std::uint64_t server_seed, std::uint64_t number) {
 reply<std::vector<std::vector<token_id>>> encode_prompts(const request& r, const text_side& text) {
   std::vector<std::vector<token_id>> out;
   if (r.endpoint == endpoint::chat_completions) {
+    std::size_t bytes = 0;
+    for (const auto& message : r.messages) bytes += message.content.size();
+    TROUPE_TRY(check_size(bytes, r, text));
     auto tokens = model::encode_chat(text.format, text.tokenizer, r.messages, r.add_generation_prompt);
     if (!tokens) return bad_request("messages", "messages: " + tokens.error().message);
     out.push_back(*std::move(tokens));
