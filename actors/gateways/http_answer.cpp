@@ -56,7 +56,8 @@ asio::awaitable<bool> http_session::complete(openai::endpoint where, std::string
     co_return co_await send(to_reply(started.error()));
   }
   const auto task = *std::move(started); // frees its requests when it goes
-  const auto first = co_await ((task->streams() ? send_stream(*out) : send_whole(*out)) || watch_client());
+  auto answer = task->streams() ? send_stream(*out) : send_whole(*out); // g++ 12 destroys a temporary here twice
+  const auto first = co_await (std::move(answer) || watch_client());
   co_return first.index() == 0 && std::get<0>(first);
 }
 
