@@ -1,0 +1,81 @@
+"""A cluster of processes answers what one process answers, whatever happens to its roles."""
+
+import signal
+import subprocess
+import unittest
+
+from company import TROUPE, Company, Load, expected_answers
+
+
+class processes(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.expected = expected_answers()
+
+    def check(self, answers, at_least):
+        self.assertGreaterEqual(len(answers), at_least)
+        for number, status, choices in answers:
+            self.assertEqual(status, 200, f"request {number} was lost: {choices}")
+            self.assertEqual(choices, self.expected[number], f"request {number} got another answer")
+
+    def under_load(self, company, role, how):
+        """Sends `how` to the role in the middle of load; returns every answer."""
+        load = Load(company)
+        load.wait_for_answers(10)
+        company.kill(role, how)
+        company.wait_replaced(role)
+        load.wait_for_answers(len(load.answers) + 20)
+        return load.stop()
+
+    def test_four_processes_and_five_give_the_tokens_of_one(self):
+        for shards in (2, 3):
+            with Company(expert_shards=shards) as company:
+                load = Load(company)
+                load.wait_for_answers(40)
+                self.check(load.stop(), 40)
+                self.assertEqual(company.stop(), 0)
+
+    def test_status_shows_every_role_with_device_and_progress(self):
+        with Company() as company:
+            company.complete(1)
+            company.wait_for(lambda: company.roles()["kv_cache-0"]["steps"] > 0)
+            roles = company.roles()
+            self.assertEqual(set(roles), {"supervisor", "router-0", "kv_cache-0", "expert_shard-0", "expert_shard-1"})
+            self.assertEqual({role["state"] for role in roles.values()}, {"ready"})
+            self.assertEqual(len({role["pid"] for role in roles.values()}), 4)
+            self.assertTrue(roles["expert_shard-1"]["device"].startswith("cpu/"))
+
+    def test_a_killed_expert_shard_is_replaced_and_no_request_is_lost(self):
+        with Company() as company:
+            self.check(self.under_load(company, "expert_shard-1", signal.SIGKILL), 30)
+
+    def test_a_killed_kv_cache_is_replaced_and_no_request_is_lost(self):
+        with Company() as company:
+            self.check(self.under_load(company, "kv_cache-0", signal.SIGKILL), 30)
+
+    def test_each_role_leaves_on_sigterm_under_load_and_nothing_is_lost(self):
+        for role, kv_caches in (("expert_shard-0", 1), ("kv_cache-0", 1), ("kv_cache-1", 2)):
+            with self.subTest(role=role), Company(kv_caches=kv_caches) as company:
+                pid = company.roles()[role]["pid"]
+                self.check(self.under_load(company, role, signal.SIGTERM), 30)
+                self.assertIn(f"{role} (process {pid}) ended with status 0", company.log())
+
+    def test_process_0_drains_everybody_on_sigterm_and_finishes_what_runs(self):
+        for shards in (0, 2):
+            with self.subTest(shards=shards), Company(expert_shards=shards) as company:
+                load = Load(company)
+                load.wait_for_answers(10)
+                self.assertEqual(company.stop(), 0)
+                answers = load.stop()
+                # What was taken is answered in full; what came later was refused before it began.
+                self.check([answer for answer in answers if answer[1] == 200], 10)
+                self.assertLessEqual({status for _, status, _ in answers}, {200, 503, 0})
+
+    def test_a_missing_recipe_is_refused_with_one_line(self):
+        run = subprocess.run([TROUPE, "launch", "nowhere.yaml"], capture_output=True, text=True, timeout=30)
+        self.assertNotEqual(run.returncode, 0)
+        self.assertIn("nowhere.yaml: cannot be opened", run.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
