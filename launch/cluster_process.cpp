@@ -65,8 +65,8 @@ class cluster_process {
  private:
   void start(const std::string& name) {
     if (stopping_) return;
-    const auto pid =
-        host_.start(name, {"role", "--name", name, "--supervisor", address_, "--parent", std::to_string(getpid())});
+    const auto pid = host_.start(name, {"--log-level", log_level(), "role", "--name", name, "--supervisor", address_,
+                                        "--parent", std::to_string(getpid())});
     if (!pid) log::error("{}", pid.error().message);
   }
 

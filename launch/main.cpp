@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
   troupe::launch::add_launch(app);
   troupe::launch::add_role(app);
   troupe::launch::add_status(app);
+  troupe::launch::add_chat(app);
   troupe::launch::add_bench(app);
   try {
     CLI11_PARSE(app, argc, argv);

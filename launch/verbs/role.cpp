@@ -121,6 +121,7 @@ class role_process {
 void add_role(CLI::App& app) {
   auto flags = std::make_shared<role_flags>();
   auto* verb = app.add_subcommand("role", "one role process of a cluster; `troupe launch` starts them");
+  verb->group(""); // not for people: hidden from --help
   verb->add_option("--name", flags->name, "the role's name in the recipe, e.g. expert_shard-0")->required();
   verb->add_option("--supervisor", flags->supervisor, "its address, e.g. basp://127.0.0.1:41000")->required();
   verb->add_option("--host", flags->host, "address to listen on")->capture_default_str();
@@ -128,7 +129,7 @@ void add_role(CLI::App& app) {
   verb->callback([flags] {
     if (flags->parent) die_with_parent(flags->parent);
     std::signal(SIGINT, SIG_IGN); // Ctrl-C is for process 0, which drains the others in the right order
-    init_log("info", flags->name);
+    init_log(log_level(), flags->name);
     auto& process = *new role_process(*flags); // on purpose never destroyed, see run()
     std::_Exit(process.run());
   });

@@ -11,4 +11,9 @@ void init_log(const std::string& level, const std::string& role) {
   spdlog::set_default_logger(std::move(logger));
 }
 
+std::string log_level() {
+  const auto name = spdlog::level::to_string_view(spdlog::get_level());
+  return {name.data(), name.size()};
+}
+
 } // namespace troupe
