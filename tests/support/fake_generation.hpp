@@ -29,7 +29,8 @@ inline role_status ready_role() {
 
 class fake_generation final : public generation_service {
  public:
-  /// The answer to a prompt; ends with its last token as a model ends with its end token.
+  /// The answer to a prompt; ends with its last token as a model ends with its end token. After a token -1 at its end
+  /// nothing comes any more, not even the end.
   using script = std::function<std::vector<token_id>(const generation_request&)>;
 
   explicit fake_generation(script s) : script_(std::move(s)), thread_([this] { deliver(); }) {}
@@ -102,7 +103,7 @@ class fake_generation final : public generation_service {
     changed_.notify_all();
   }
 
-  bool can_go_on(const answer& a) const { return a.sent < hold_after_; }
+  bool can_go_on(const answer& a) const { return a.sent < hold_after_ && a.tokens.at(a.sent) >= 0; }
 
   /// One token of every open answer a round, so that answers mix as in a batch.
   void deliver() {
