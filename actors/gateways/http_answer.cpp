@@ -55,7 +55,7 @@ asio::awaitable<bool> http_session::complete(openai::endpoint where, std::string
     house_.completions.metrics().on_rejected(code.empty() ? "bad_input" : code);
     co_return co_await send(to_reply(started.error()));
   }
-  const auto task = *std::move(started); // frees its requests when it goes
+  const auto task = *std::move(started);                                // frees its requests when it goes
   auto answer = task->streams() ? send_stream(*out) : send_whole(*out); // g++ 12 destroys a temporary here twice
   const auto first = co_await (std::move(answer) || watch_client());
   co_return first.index() == 0 && std::get<0>(first);
@@ -72,16 +72,15 @@ asio::awaitable<bool> http_session::send_whole(http_outbox& out) {
 asio::awaitable<bool> http_session::send_stream(http_outbox& out) {
   for (bool begun = false;; begun = true) {
     co_await out.wait(limits::sse_keep_alive);
-    const auto chunks = out.take_chunks();
-    const auto& last = out.last();
-    if (!begun && last && last->failure) co_return co_await send(to_reply(*last->failure));
+    if (!begun && out.last() && out.last()->failure) co_return co_await send(to_reply(*out.last()->failure));
     if (!begun && !co_await begin_stream()) co_return false;
 
+    // From here to the write nothing suspends: chunks and end are of one moment, what comes later waits its turn.
     std::string text;
-    for (const auto& chunk : chunks) text += sse_event(chunk);
-    if (last) text += sse_end(*last);
+    for (const auto& chunk : out.take_chunks()) text += sse_event(chunk);
+    const bool ends = out.last().has_value();
+    if (ends) text += sse_end(*out.last());
     if (text.empty()) text = ": keep-alive\n\n";
-    const bool ends = last.has_value(); // what comes during the write waits for the next turn
     const bool sent = co_await send_events(std::move(text), ends);
     if (!sent || out.overfull()) co_return false;
     if (ends) co_return keep_alive_;
