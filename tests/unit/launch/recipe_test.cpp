@@ -1,0 +1,53 @@
+#include "launch/recipe.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+using namespace troupe::launch;
+
+namespace {
+
+std::string refusal(const std::string& yaml) {
+  const auto r = parse_recipe(yaml, "dir/cluster.yaml");
+  BOOST_REQUIRE(!r);
+  return r.error().message;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(recipe)
+
+BOOST_AUTO_TEST_CASE(the_local_recipe_is_one_kv_cache_and_two_expert_shards_of_the_demo_model) {
+  const auto r = load_recipe(TROUPE_SOURCE_DIR "/examples/recipes/local.yaml");
+
+  BOOST_REQUIRE(r);
+  BOOST_TEST(r->size.kv_caches == 1);
+  BOOST_TEST(r->size.expert_shards == 2);
+  BOOST_TEST(r->serving.model_dir == TROUPE_SOURCE_DIR "/examples/demo_model");
+  BOOST_TEST(r->front.port == 8000);
+}
+
+BOOST_AUTO_TEST_CASE(what_a_recipe_does_not_say_keeps_its_default) {
+  const auto r = parse_recipe("model: /m\nserving: {max_num_seqs: 7}\n", "dir/cluster.yaml");
+
+  BOOST_REQUIRE(r);
+  BOOST_TEST(r->serving.model_dir == "/m");
+  BOOST_TEST(r->serving.max_num_seqs == 7);
+  BOOST_TEST(r->serving.max_model_len == troupe::limits::max_model_len_default);
+  BOOST_TEST(r->size.expert_shards == 1);
+}
+
+BOOST_AUTO_TEST_CASE(errors_name_file_key_and_reason) {
+  BOOST_TEST(refusal("port: 1") == "dir/cluster.yaml: model: missing");
+  BOOST_TEST(refusal("model: m\nmodle: n") == "dir/cluster.yaml: unknown key \"modle\"");
+  BOOST_TEST(refusal("model: m\nport: many") == "dir/cluster.yaml: port: cannot read \"many\"");
+  BOOST_TEST(refusal("model: m\nserving: {treads: 1}") == "dir/cluster.yaml: serving: unknown key \"treads\"");
+  BOOST_TEST(refusal("model: m\nroles: {expert_shard: 0}") ==
+             "dir/cluster.yaml: roles.expert_shard: must be 1 to 1024");
+  BOOST_TEST(refusal("- a\n- b") == "dir/cluster.yaml: expected keys and values");
+}
+
+BOOST_AUTO_TEST_CASE(text_that_is_no_yaml_is_refused) {
+  BOOST_TEST(refusal("model: [").starts_with("dir/cluster.yaml: "));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
