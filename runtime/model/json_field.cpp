@@ -58,11 +58,9 @@ result<bool> json_field::boolean_or(bool otherwise) const {
 }
 
 result<std::int64_t> json_field::integer(std::int64_t low, std::int64_t high) const {
-  const auto* real = value_->if_double();
   std::error_code code; // to_number refuses fractions and what does not fit
   const auto value = value_->to_number<std::int64_t>(code);
-  const bool whole = value_->is_number() && !code && (!real || *real == static_cast<double>(value));
-  if (whole && low <= value && value <= high) return value;
+  if (!code && low <= value && value <= high) return value;
   return fail(shown(*value_) + " is not a whole number from " + std::to_string(low) + " to " + std::to_string(high));
 }
 

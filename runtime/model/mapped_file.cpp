@@ -19,7 +19,7 @@ result<mapped_file> mapped_file::open(const std::filesystem::path& path) {
   struct stat about {};
   const bool regular = ::fstat(fd, &about) == 0 && S_ISREG(about.st_mode);
   const auto size = regular ? static_cast<std::size_t>(about.st_size) : 0;
-  void* data = size ? ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0) : nullptr;
+  void* data = size ? ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0) : nullptr;
   const int number = errno;
   ::close(fd);
   if (!regular) return error{errc::bad_input, path.string() + ": not a regular file"};

@@ -63,7 +63,7 @@ class header_events {
 
   bool on_string_part(json::string_view part, std::size_t, error_code&) { return line_.dtype += part, true; }
   bool on_string(json::string_view part, std::size_t, error_code& code) {
-    if (place_ == place::metadata) return line_.dtype.clear(), true;
+    if (place_ == place::metadata) return true;
     if (place_ != place::dtype) return refuse("has a string where the format has none", code);
     line_.dtype += part;
     place_ = place::fields;
