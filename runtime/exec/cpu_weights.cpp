@@ -141,8 +141,7 @@ result<cpu_weights> load_cpu_weights(weight_source& from, const model::model_con
 
 result<kernels::ffn_weights> load_expert(weight_source& from, const model::model_config& config, layer_index layer,
                                          expert_index expert, kernels::target t) {
-  const auto prefix = layer_prefix(layer) + "mlp.experts." + std::to_string(expert) + ".";
-  return loader(from, config, t).ffn(prefix, config.moe_intermediate_size);
+  return loader(from, config, t).ffn(model::expert_prefix(layer, expert), config.moe_intermediate_size);
 }
 
 } // namespace troupe::exec

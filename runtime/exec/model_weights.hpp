@@ -5,6 +5,7 @@
 #include "runtime/core/result.hpp"
 #include "runtime/model/checkpoint.hpp"
 #include "runtime/model/config.hpp"
+#include "runtime/model/tensor_names.hpp"
 
 #include <cstdint>
 #include <memory>
@@ -48,8 +49,7 @@ class checkpoint_weights final : public weight_source {
   const model::model_config& config_;
 };
 
-/// "model.layers.3."
-std::string layer_prefix(layer_index layer);
+using model::layer_prefix;
 /// Whether the weights hold the MTP module that the config announces; many conversions leave it out.
 bool has_mtp(const weight_source& weights, const model::model_config& config);
 

@@ -1,6 +1,8 @@
-// Engines from a checkpoint.
+// Engines from a checkpoint. Every tensor of the role is looked for before the first is packed: a wrong checkpoint is
+// refused in a moment, and by the same line on every run.
 #include "runtime/exec/cpu_engine.hpp"
 #include "runtime/model/matrix_source.hpp"
+#include "runtime/model/weight_plan.hpp"
 
 namespace troupe::exec {
 
@@ -19,6 +21,7 @@ result<std::vector<float>> checkpoint_weights::vector(const std::string& name, s
 
 result<std::unique_ptr<engine>> make_cpu_engine(const model::checkpoint& weights, const model::model_config& config,
                                                 const cpu_engine_options& options) {
+  TROUPE_TRY(model::check_plan(model::plan_attention(config, model::has_mtp(weights, config)), weights, config));
   checkpoint_weights source(weights, config);
   return make_cpu_engine(source, config, options);
 }
@@ -27,6 +30,7 @@ result<std::unique_ptr<expert_engine>> make_cpu_expert_engine(const model::check
                                                               const model::model_config& config,
                                                               std::span<const expert_index> experts,
                                                               const cpu_options& options) {
+  TROUPE_TRY(model::check_plan(model::plan_experts(config, experts, model::has_mtp(weights, config)), weights, config));
   checkpoint_weights source(weights, config);
   return make_cpu_expert_engine(source, config, experts, options);
 }
