@@ -1,8 +1,8 @@
 // Matrices come with their scales from either layout of the experts, and a wrong one is refused by name.
 #include "runtime/model/matrix_source.hpp"
 #include "tests/support/safetensors_image.hpp"
-#include "tests/support/temp_dir.hpp"
 #include "tests/support/seed.hpp"
+#include "tests/support/temp_dir.hpp"
 
 #include <boost/test/unit_test.hpp>
 
