@@ -1,9 +1,9 @@
 #include "runtime/exec/cpu_experts.hpp"
 
 #include "runtime/exec/cpu_loading.hpp"
+#include "runtime/moe/elements.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 namespace troupe::exec {
 
@@ -66,17 +66,22 @@ const kernels::ffn_weights& cpu_experts::weights_of(layer_index layer, expert_in
   return weights_[static_cast<std::size_t>(slot)];
 }
 
+/// Calls fn(begin, end) for pieces of `count` elements, side by side.
+template <class Fn>
+void cpu_experts::for_pieces(std::size_t count, Fn fn) {
+  constexpr std::size_t piece = 1 << 14;
+  device_.pool->parallel_for(static_cast<std::int64_t>((count + piece - 1) / piece), [&](std::int64_t i) {
+    const auto begin = static_cast<std::size_t>(i) * piece;
+    fn(begin, std::min(begin + piece, count));
+  });
+}
+
 void cpu_experts::read_inputs(const moe::shard_batch& batch) {
   inputs_.resize(batch.inputs.size() / moe::bytes_of(batch.type));
-  if (batch.type == moe::element::f32) {
-    std::memcpy(inputs_.data(), batch.inputs.data(), batch.inputs.size());
-    return;
-  }
-  for (std::size_t i = 0; i < inputs_.size(); ++i) {
-    std::uint16_t bits;
-    std::memcpy(&bits, batch.inputs.data() + 2 * i, 2);
-    inputs_[i] = kernels::bf16_to_float(bits);
-  }
+  for_pieces(inputs_.size(), [&](std::size_t begin, std::size_t end) {
+    moe::read_elements(batch.inputs.data() + begin * moe::bytes_of(batch.type), batch.type,
+                       std::span(inputs_).subspan(begin, end - begin));
+  });
 }
 
 result<moe::shard_output> cpu_experts::run(const moe::shard_batch& batch) {
@@ -99,14 +104,10 @@ result<moe::shard_output> cpu_experts::run(const moe::shard_batch& batch) {
   kernel_.run(*device_.pool, inputs_.data(), hidden, jobs_);
 
   moe::shard_output answer{.outputs = std::vector<std::byte>(outputs_.size() * moe::bytes_of(batch.type))};
-  if (batch.type == moe::element::f32) {
-    std::memcpy(answer.outputs.data(), outputs_.data(), answer.outputs.size());
-    return answer;
-  }
-  for (std::size_t i = 0; i < outputs_.size(); ++i) {
-    const auto bits = kernels::float_to_bf16(outputs_[i]);
-    std::memcpy(answer.outputs.data() + 2 * i, &bits, 2);
-  }
+  for_pieces(outputs_.size(), [&](std::size_t begin, std::size_t end) {
+    moe::write_elements(std::span(outputs_).subspan(begin, end - begin), batch.type,
+                        answer.outputs.data() + begin * moe::bytes_of(batch.type));
+  });
   return answer;
 }
 

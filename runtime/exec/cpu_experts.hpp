@@ -23,6 +23,8 @@ class cpu_experts final : public expert_engine {
 
   result<void> check(const moe::shard_batch& batch) const;
   const kernels::ffn_weights& weights_of(layer_index layer, expert_index expert) const;
+  template <class Fn>
+  void for_pieces(std::size_t count, Fn fn);
   void read_inputs(const moe::shard_batch& batch);
 
   model::model_config config_;

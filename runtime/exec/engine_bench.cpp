@@ -34,6 +34,10 @@ std::string name_of(kernels::tensor_type type) {
   return type == kernels::tensor_type::f8_e4m3 ? "fp8" : type == kernels::tensor_type::f32 ? "f32" : "bf16";
 }
 
+int most_sequences(const bench_options& options) {
+  return std::accumulate(options.batches.begin(), options.batches.end(), 1, [](int a, int b) { return std::max(a, b); });
+}
+
 /// GFLOP/s of the best of some large products.
 double gemm_gflops(weight_source& weights, const cpu_device& device) {
   const auto stored = weights.matrix("bench.up_proj.weight", gemm_size, gemm_size).value();
@@ -92,7 +96,7 @@ result<std::unique_ptr<bench>> bench::open(const bench_options& options) {
   cpu.pool = b->device_.pool;
   TROUPE_ASSIGN(auto loaded, load_cpu_weights(weights, config, b->device_, cpu));
   const int longest = std::max(options.context + options.decode_steps + 1, options.prefill_tokens);
-  const int sequences = *std::max_element(options.batches.begin(), options.batches.end());
+  const int sequences = most_sequences(options);
   const auto pages = sequences * ((longest + limits::page_tokens - 1) / limits::page_tokens);
   b->model_ = std::make_unique<cpu_model>(config, b->device_, std::move(loaded), pages);
 
@@ -111,8 +115,7 @@ result<std::unique_ptr<bench>> bench::open(const bench_options& options) {
 }
 
 double bench::step(int batch, int position, int rows) {
-  const auto pages_each =
-      model_->info().page_count / *std::max_element(options_.batches.begin(), options_.batches.end());
+  const auto pages_each = model_->info().page_count / most_sequences(options_);
   std::vector<std::vector<token_id>> tokens(static_cast<std::size_t>(batch));
   std::vector<std::vector<page_id>> pages(tokens.size());
   std::vector<row_group> groups;

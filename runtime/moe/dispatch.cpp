@@ -2,10 +2,10 @@
 // nor the order of their answers can reach the bits of a sum.
 #include "runtime/moe/dispatch.hpp"
 
-#include "kernels/tensor_type.hpp"
+#include "kernels/cpu/elementwise.hpp"
+#include "runtime/moe/elements.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 
 namespace troupe::moe {
@@ -15,32 +15,7 @@ namespace {
 void append_row(shard_batch& batch, std::span<const float> row) {
   const auto old_size = batch.inputs.size();
   batch.inputs.resize(old_size + row.size() * bytes_of(batch.type));
-  auto* to = batch.inputs.data() + old_size;
-  if (batch.type == element::f32) {
-    std::memcpy(to, row.data(), row.size_bytes());
-    return;
-  }
-  for (std::size_t i = 0; i < row.size(); ++i) {
-    const auto bits = kernels::float_to_bf16(row[i]);
-    std::memcpy(to + 2 * i, &bits, 2);
-  }
-}
-
-/// sum += weight * output, element by element.
-void add_weighted(std::span<float> sum, float weight, const std::byte* output, element type) {
-  if (type == element::f32) {
-    for (std::size_t i = 0; i < sum.size(); ++i) {
-      float value;
-      std::memcpy(&value, output + 4 * i, 4);
-      sum[i] += weight * value;
-    }
-    return;
-  }
-  for (std::size_t i = 0; i < sum.size(); ++i) {
-    std::uint16_t bits;
-    std::memcpy(&bits, output + 2 * i, 2);
-    sum[i] += weight * kernels::bf16_to_float(bits);
-  }
+  write_elements(row, batch.type, batch.inputs.data() + old_size);
 }
 
 /// Slots (row * experts_per_row + j) sorted by (expert, row): a counting sort.
@@ -136,15 +111,16 @@ result<void> combine(const dispatch_plan& plan, const routing& choice, std::span
   }
 
   const auto per_row = static_cast<std::size_t>(choice.experts_per_row);
-  std::vector<float> sum(hidden);
+  std::vector<float> sum(hidden), output(hidden);
   for (std::size_t row = 0; row < static_cast<std::size_t>(plan.row_count); ++row) {
     std::fill(sum.begin(), sum.end(), 0.0f);
     for (std::size_t slot = row * per_row; slot < (row + 1) * per_row; ++slot) {
       invariant(output_of_slot[slot] != nullptr, "combine: the plan does not cover the routing");
-      add_weighted(sum, choice.weights[slot], output_of_slot[slot], type);
+      read_elements(output_of_slot[slot], type, output);
+      kernels::add_scaled(output.data(), choice.weights[slot], static_cast<std::int64_t>(hidden), sum.data());
     }
     const auto to = out.subspan(row * hidden, hidden);
-    for (std::size_t i = 0; i < hidden; ++i) to[i] += sum[i];
+    kernels::add(sum.data(), static_cast<std::int64_t>(hidden), to.data());
   }
   return {};
 }
