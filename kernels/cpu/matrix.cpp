@@ -79,14 +79,22 @@ void store_element(tensor_type stored, float value, std::byte* to) {
   }
 }
 
+using tile_offsets = std::array<std::uint16_t, tile_inputs>; ///< of the inputs of one output
+
+template <std::size_t Size>
+void copy_elements(const std::byte* from, std::int64_t count, const tile_offsets& offsets, std::byte* tile) {
+  for (std::int64_t k = 0; k < count; ++k) std::memcpy(tile + offsets[k], from + k * Size, Size);
+}
+
 /// Copies `count` inputs of one output row into a tile.
 void pack_row(const weight_view& w, std::int64_t row, std::int64_t col, std::int64_t count, tensor_type stored,
-              const std::array<std::uint16_t, tile_inputs>& offsets, std::byte* tile) {
-  const auto size = static_cast<std::int64_t>(bytes_of(w.type));
-  const auto* from = w.data + (row * w.cols + col) * size;
+              const tile_offsets& offsets, std::byte* tile) {
+  const auto* from = w.data + (row * w.cols + col) * static_cast<std::int64_t>(bytes_of(w.type));
   if (stored == w.type) {
-    for (std::int64_t k = 0; k < count; ++k) std::memcpy(tile + offsets[k], from + k * size, size);
-    return;
+    const auto copy = stored == tensor_type::f8_e4m3 ? copy_elements<1>
+                      : stored == tensor_type::bf16  ? copy_elements<2>
+                                                     : copy_elements<4>;
+    return copy(from, count, offsets, tile);
   }
   for (std::int64_t k = 0; k < count; ++k)
     store_element(stored, element(w.type, from, k) * scale_of(w, row, col + k), tile + offsets[k]);
