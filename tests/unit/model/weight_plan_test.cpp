@@ -72,9 +72,11 @@ bool is_copy(const std::string& name) {
                                                 : name.ends_with("shared_head.head.weight");
 }
 
-std::filesystem::path golden(std::string_view name) {
-  return std::filesystem::path(TROUPE_SOURCE_DIR) / "tests/golden" / name;
-}
+/// Every checkpoint of the repository: R1's layout in FP8 with shards, variants in F32 and BF16.
+const char* const checkpoints[] = {"examples/demo_model",       "tests/golden/t0",
+                                   "tests/golden/t1",           "tests/golden/t0_no_q_lora",
+                                   "tests/golden/t0_one_group", "tests/golden/t0_raw_weights",
+                                   "tests/golden/t0_no_yarn",   "tests/golden/t0_two_shared"};
 
 } // namespace
 
@@ -127,11 +129,11 @@ BOOST_AUTO_TEST_CASE(follows_the_variants_of_a_config) {
 }
 
 BOOST_AUTO_TEST_CASE(covers_whole_checkpoints_with_every_tensor_once) {
-  for (const auto* name :
-       {"t0", "t1", "t0_no_q_lora", "t0_one_group", "t0_raw_weights", "t0_no_yarn", "t0_two_shared"}) {
+  for (const auto* name : checkpoints) {
     BOOST_TEST_CONTEXT(name) {
-      const auto config = load_config(golden(name)).value();
-      const auto from = checkpoint::open(golden(name)).value();
+      const auto dir = std::filesystem::path(TROUPE_SOURCE_DIR) / name;
+      const auto config = load_config(dir).value();
+      const auto from = checkpoint::open(dir).value();
       const bool mtp = has_mtp(from, config);
       BOOST_TEST(mtp == (config.mtp_layer_count == 1));
       const auto attention = plan_attention(config, mtp);
