@@ -29,6 +29,7 @@ int main(int argc, char** argv) {
   troupe::launch::add_role(app);
   troupe::launch::add_status(app);
   troupe::launch::add_chat(app);
+  troupe::launch::add_submit(app);
   troupe::launch::add_bench(app);
   try {
     CLI11_PARSE(app, argc, argv);

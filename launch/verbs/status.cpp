@@ -1,5 +1,6 @@
-// troupe status: every role of a running cluster.
+// troupe status: every role of a running cluster, or one job of `troupe submit`.
 #include "launch/verbs/http_client.hpp"
+#include "launch/verbs/submit.hpp"
 #include "launch/verbs/verbs.hpp"
 
 #include <CLI/CLI.hpp>
@@ -54,15 +55,19 @@ result<void> print_cluster(const std::string& url, const std::string& api_key, b
 
 void add_status(CLI::App& app) {
   struct flags {
-    std::string url = "http://127.0.0.1:8000", api_key;
+    std::string url = "http://127.0.0.1:8000", api_key, job;
     bool json = false;
   };
   auto given = std::make_shared<flags>();
-  auto* verb = app.add_subcommand("status", "every role of a running cluster");
+  auto* verb = app.add_subcommand("status", "every role of a running cluster, or one job");
+  verb->add_option("job", given->job, "what `troupe submit --detach` has printed");
   verb->add_option("--url", given->url, "of the cluster")->capture_default_str();
   verb->add_option("--api-key", given->api_key, "where the server asks for one")->envname("TROUPE_API_KEY");
   verb->add_flag("--json", given->json, "print the server's answer as it is");
-  verb->callback([given] { finish(print_cluster(given->url, given->api_key, given->json)); });
+  verb->callback([given] {
+    finish(given->job.empty() ? print_cluster(given->url, given->api_key, given->json)
+                              : print_job(given->url, given->api_key, given->job));
+  });
 }
 
 } // namespace troupe::launch

@@ -13,8 +13,10 @@ namespace {
 
 std::string range(double min, double max) {
   const auto text = [](double x) {
-    const auto digits = std::to_string(x);
-    return digits.substr(0, std::max(digits.find_last_not_of('0'), digits.find('.') - 1) + 1);
+    auto digits = std::to_string(x);
+    digits.erase(digits.find_last_not_of('0') + 1);
+    if (digits.ends_with('.')) digits.pop_back();
+    return digits;
   };
   return "must be in [" + text(min) + ", " + text(max) + "]";
 }

@@ -100,9 +100,11 @@ json::object chunk_choice(endpoint where, choice_part part) {
     out["text"] = std::move(part.content);
   } else {
     json::object delta;
-    if (part.first) delta = {{"role", "assistant"}, {"content", ""}};
-    if (!part.reasoning.empty()) delta["reasoning_content"] = std::move(part.reasoning);
-    if (!part.content.empty()) delta["content"] = std::move(part.content);
+    if (part.first) delta["role"] = "assistant";
+    if (!part.reasoning.empty())
+      delta["reasoning_content"] = std::move(part.reasoning);
+    else if (part.first || !part.content.empty())
+      delta["content"] = std::move(part.content);
     out["delta"] = std::move(delta);
   }
   add_ending(out, part);

@@ -202,7 +202,7 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         server, url = start(sys.argv[1:])
     try:
-        passed = unittest.main(argv=sys.argv[:1], exit=False, verbosity=2).result.wasSuccessful()
+        passed = unittest.main(argv=sys.argv[:1], exit=False, verbosity=2, warnings="ignore").result.wasSuccessful()
     finally:
         if server:
             server.stdin.close()
