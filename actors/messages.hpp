@@ -30,6 +30,7 @@ struct admission {
   bool accepted = true;
   errc code = errc::bug;
   std::string why;
+  std::int32_t retry_after_s = 0; ///< of overloaded
 };
 
 // -- the way of an activation -----------------------------------------------------------------------------------------
@@ -101,7 +102,7 @@ typename Inspector::result_type inspect(Inspector& f, cancel_request& x) {
 
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, admission& x) {
-  return f(caf::meta::type_name("admission"), x.accepted, x.code, x.why);
+  return f(caf::meta::type_name("admission"), x.accepted, x.code, x.why, x.retry_after_s);
 }
 
 template <class Inspector>

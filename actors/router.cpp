@@ -25,24 +25,28 @@ void answer_drains(self_pointer self) {
   for (auto& promise : std::exchange(self->state.drains, {})) promise.deliver(drained_atom_v);
 }
 
+admission refusal(const error& e) { return {false, e.code, e.message, e.retry_after_s}; }
+
 admission submit(self_pointer self, submit_request&& message) {
   const auto id = message.request.id;
   const auto admitted = self->state.core.submit(std::move(message.request), clock::now());
-  if (!admitted) return {false, admitted.error().code, admitted.error().message};
+  if (!admitted) return refusal(admitted.error());
   self->state.listeners.add(id, std::move(message.listener));
   send_assignments(self);
   return {};
 }
 
 void on_tokens(self_pointer self, tokens_emitted&& message) {
-  std::erase_if(message.events, [&](const auto& event) { return !self->state.core.accept(message.process, event); });
+  const auto now = clock::now();
+  std::erase_if(message.events,
+                [&](const auto& event) { return !self->state.core.accept(message.process, event, now); });
   deliver(self, std::move(message.events));
   answer_drains(self);
 }
 
 void on_cancel(self_pointer self, request_id id) {
   self->state.listeners.erase(id);
-  if (const auto holder = self->state.core.cancel(id))
+  if (const auto holder = self->state.core.cancel(id, clock::now()))
     self->send(self->state.kv_caches.at(*holder), cancel_request{id});
   answer_drains(self);
 }

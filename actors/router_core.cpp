@@ -3,6 +3,7 @@
 #include "runtime/exec/sampler.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <string>
 #include <utility>
 
@@ -27,8 +28,11 @@ result<void> router_core::submit(generation_request request, time_point now) {
   if (draining_) return error{errc::disconnected, "draining: no new requests"};
   if (!was_ready_) return error{errc::disconnected, "starting: no kv_cache is ready yet"};
   TROUPE_TRY(check(request));
-  if (journal_.size() >= options_.open_requests_max)
-    return error{errc::overloaded, "too many requests: " + std::to_string(journal_.size()) + " are open"};
+  if (const auto room = waiting_room_.on_arrival(beyond_capacity(), now); !room.admitted) {
+    const auto wait = std::chrono::ceil<std::chrono::seconds>(room.retry_after).count();
+    return error{errc::overloaded, "too many requests: " + std::to_string(journal_.size()) + " are open",
+                 static_cast<int>(wait)};
+  }
   entry e;
   e.next_index = static_cast<std::int32_t>(request.output.size());
   if (request.sampling.prompt_logprobs && request.output.empty())
@@ -38,6 +42,12 @@ result<void> router_core::submit(generation_request request, time_point now) {
   e.request = std::move(request);
   journal_.emplace(id, std::move(e));
   return {};
+}
+
+/// Open requests that no kv_cache has a place for yet.
+std::size_t router_core::beyond_capacity() const {
+  const auto places = kv_caches_.size() * static_cast<std::size_t>(options_.max_num_seqs);
+  return journal_.size() - std::min(journal_.size(), places);
 }
 
 std::vector<router_core::assignment> router_core::assign() {
@@ -54,7 +64,7 @@ std::vector<router_core::assignment> router_core::assign() {
   return out;
 }
 
-bool router_core::accept(process_id from, const token_event& event) {
+bool router_core::accept(process_id from, const token_event& event, time_point now) {
   const auto it = journal_.find(event.id);
   if (it == journal_.end() || it->second.kv_cache != from) return false;
   auto& e = it->second;
@@ -63,15 +73,16 @@ bool router_core::accept(process_id from, const token_event& event) {
   e.next_index = event.index + 1;
   if (event.index >= 0 && event.token >= 0) e.request.output.push_back(event.token);
   ++steps_;
-  if (ends) cancel(event.id);
+  if (ends) cancel(event.id, now);
   return true;
 }
 
-std::optional<process_id> router_core::cancel(request_id id) {
+std::optional<process_id> router_core::cancel(request_id id, time_point now) {
   const auto it = journal_.find(id);
   if (it == journal_.end()) return std::nullopt;
   const auto holder = it->second.kv_cache;
   if (holder) --kv_caches_.at(*holder);
+  if (beyond_capacity() > 0) waiting_room_.on_departure(now); // its place goes to one that waits
   journal_.erase(it);
   return holder;
 }
@@ -104,7 +115,7 @@ std::vector<token_event> router_core::expire(time_point now) {
   std::vector<token_event> out;
   for (const auto& [id, e] : journal_)
     if (!e.kv_cache && now - e.waiting_since > limits::dispatch_timeout) out.push_back(end(e, finish_reason::failed));
-  for (const auto& event : out) cancel(event.id);
+  for (const auto& event : out) cancel(event.id, now);
   return out;
 }
 

@@ -10,6 +10,7 @@
 #include "runtime/core/generation.hpp"
 #include "runtime/core/limits.hpp"
 #include "runtime/core/result.hpp"
+#include "runtime/policy/admission.hpp"
 
 #include <cstdint>
 #include <map>
@@ -23,7 +24,8 @@ namespace troupe {
 struct router_options {
   std::int32_t max_model_len = limits::max_model_len_default;
   std::int32_t vocab_size = 0;
-  std::size_t open_requests_max = limits::waiting_requests_max; ///< not yet ended, whether running or not
+  std::int32_t max_num_seqs = limits::max_num_seqs_default;        ///< what a kv_cache runs at once ...
+  std::size_t waiting_requests_max = limits::waiting_requests_max; ///< ... and how many may be open beyond that
 };
 
 class router_core {
@@ -33,7 +35,7 @@ class router_core {
     generation_request request;
   };
 
-  explicit router_core(router_options options) : options_(options) {}
+  explicit router_core(router_options options) : options_(options), waiting_room_(options.waiting_requests_max) {}
 
   /// Errors: bad_input (empty, too long, a token outside the vocabulary, parameters, known id), overloaded,
   /// disconnected (draining, or no kv_cache has been ready yet).
@@ -43,10 +45,10 @@ class router_core {
   std::vector<assignment> assign();
 
   /// Writes the event into the journal. False if it is stale or known: not to be passed on.
-  bool accept(process_id from, const token_event& event);
+  bool accept(process_id from, const token_event& event, time_point now);
 
   /// Forgets the request; returns the kv_cache that has to be told.
-  std::optional<process_id> cancel(request_id id);
+  std::optional<process_id> cancel(request_id id, time_point now);
 
   /// These serve now. Requests of all others wait again.
   void set_kv_caches(std::span<const process_id> serving, time_point now);
@@ -73,9 +75,11 @@ class router_core {
   };
 
   result<void> check(const generation_request& request) const;
+  std::size_t beyond_capacity() const;
   token_event end(const entry& e, finish_reason why) const;
 
   router_options options_;
+  policy::admission waiting_room_;
   std::map<request_id, entry> journal_;          // ascending ids: first come, first assigned
   std::map<process_id, std::int32_t> kv_caches_; // serving, and how many requests each has
   bool was_ready_ = false;

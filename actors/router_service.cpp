@@ -88,13 +88,13 @@ router_service::~router_service() { caf::anon_send_exit(listener_, caf::exit_rea
 result<void> router_service::submit(generation_request request, token_sink sink) {
   const auto id = request.id;
   sinks_->open(id, std::move(sink));
-  admission answer{false, errc::disconnected, "the router does not answer"};
+  admission answer{false, errc::disconnected, "the router does not answer", 0};
   caf::scoped_actor self{system_};
   self->request(router_, limits::rpc_timeout, submit_request{std::move(request), listener_})
       .receive([&](admission& a) { answer = std::move(a); }, [](const caf::error&) {});
   if (answer.accepted) return {};
   cancel(id);
-  return error{answer.code, std::move(answer.why)};
+  return error{answer.code, std::move(answer.why), answer.retry_after_s};
 }
 
 void router_service::cancel(request_id id) {

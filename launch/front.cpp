@@ -57,6 +57,7 @@ result<void> front::start_router(const model::model_config& config, const servin
   router_options options;
   options.max_model_len = serving.max_model_len;
   options.vocab_size = config.vocab_size;
+  options.max_num_seqs = serving.max_num_seqs;
   router_ = system_.spawn(router, router_parts{assignment.process, options, supervisor_});
   service_ = std::make_unique<router_service>(system_, router_, supervisor_);
   return {};

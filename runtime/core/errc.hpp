@@ -32,6 +32,7 @@ std::string_view to_string(errc code);
 struct error {
   errc code = errc::bug;
   std::string message;
+  int retry_after_s = 0; ///< of overloaded: when to come again; 0 leaves the guess to the caller
 };
 
 } // namespace troupe

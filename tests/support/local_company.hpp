@@ -69,7 +69,11 @@ class local_company {
  public:
   explicit local_company(int shards = 2, int kv_caches = 1, serving_options options = {}) : options_(options) {
     const auto roles = company_roles({.kv_caches = kv_caches, .expert_shards = shards});
-    supervisor_parts parts{roles, model.expert_count, model.vocab_size, options_, [this](const std::string& name) { start_later(name); },
+    supervisor_parts parts{roles,
+                           model.expert_count,
+                           model.vocab_size,
+                           options_,
+                           [this](const std::string& name) { start_later(name); },
                            [](std::int64_t) {}};
     supervisor_ = system.spawn(supervisor, parts);
     for (const auto& role : roles) start(role.name);
@@ -148,7 +152,10 @@ class local_company {
 
   caf::actor spawn(const std::string& name, const role_assignment& a) {
     if (name.starts_with("router")) {
-      router_ = system.spawn(router, router_parts{a.process, {options_.max_model_len, model.vocab_size}, supervisor_});
+      router_ =
+          system.spawn(router, router_parts{a.process,
+                                            {.max_model_len = options_.max_model_len, .vocab_size = model.vocab_size},
+                                            supervisor_});
       return caf::actor_cast<caf::actor>(router_);
     }
     if (name.starts_with("kv_cache")) {

@@ -32,7 +32,7 @@ api_error to_api_error(const error& e) {
             .message = e.message,
             .type = "rate_limit_error",
             .code = "overloaded",
-            .retry_after_s = retry_after_s};
+            .retry_after_s = e.retry_after_s > 0 ? e.retry_after_s : retry_after_s};
   case errc::disconnected:
     return {.status = 503,
             .message = e.message,

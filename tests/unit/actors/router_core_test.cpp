@@ -27,7 +27,7 @@ token_event event(std::uint64_t id, std::int32_t index, token_id token, finish_r
 }
 
 router_core ready_core(std::vector<process_id> kv_caches = {kv_a}) {
-  router_core core({.max_model_len = 64, .vocab_size = 100, .open_requests_max = 4});
+  router_core core({.max_model_len = 64, .vocab_size = 100, .max_num_seqs = 2, .waiting_requests_max = 2});
   core.set_kv_caches(kv_caches, t0);
   return core;
 }
@@ -50,7 +50,7 @@ BOOST_AUTO_TEST_CASE(nothing_is_admitted_before_a_kv_cache_was_ready_nor_while_d
   BOOST_TEST(too_late.error().message == "draining: no new requests");
 }
 
-BOOST_AUTO_TEST_CASE(requests_beyond_the_limit_are_refused_as_overloaded) {
+BOOST_AUTO_TEST_CASE(requests_beyond_the_waiting_room_are_refused_with_a_time_to_come_again) {
   auto core = ready_core();
   for (std::uint64_t id = 1; id <= 4; ++id) BOOST_REQUIRE(core.submit(request(id), t0));
 
@@ -58,7 +58,8 @@ BOOST_AUTO_TEST_CASE(requests_beyond_the_limit_are_refused_as_overloaded) {
 
   BOOST_REQUIRE(!fifth);
   BOOST_TEST(int(fifth.error().code) == int(errc::overloaded));
-  core.cancel(request_id{1});
+  BOOST_TEST(fifth.error().retry_after_s >= 1);
+  core.cancel(request_id{1}, t0);
   BOOST_TEST(bool(core.submit(request(5), t0)));
 }
 
@@ -77,8 +78,8 @@ BOOST_AUTO_TEST_CASE(a_successor_gets_the_output_so_far_and_goes_on_behind_it) {
   auto core = ready_core();
   BOOST_REQUIRE(core.submit(request(1), t0));
   core.assign();
-  BOOST_TEST(core.accept(kv_a, event(1, 0, 40)));
-  BOOST_TEST(core.accept(kv_a, event(1, 1, 41)));
+  BOOST_TEST(core.accept(kv_a, event(1, 0, 40), t0));
+  BOOST_TEST(core.accept(kv_a, event(1, 1, 41), t0));
 
   core.set_kv_caches(std::vector{kv_b}, t0);
   const auto assigned = core.assign();
@@ -86,8 +87,8 @@ BOOST_AUTO_TEST_CASE(a_successor_gets_the_output_so_far_and_goes_on_behind_it) {
   BOOST_REQUIRE(assigned.size() == 1u);
   BOOST_TEST((assigned[0].kv_cache == kv_b));
   BOOST_TEST(assigned[0].request.output == (std::vector<token_id>{40, 41}), boost::test_tools::per_element());
-  BOOST_TEST(!core.accept(kv_a, event(1, 2, 42)), "the old one is not listened to any more");
-  BOOST_TEST(core.accept(kv_b, event(1, 2, 42)));
+  BOOST_TEST(!core.accept(kv_a, event(1, 2, 42), t0), "the old one is not listened to any more");
+  BOOST_TEST(core.accept(kv_b, event(1, 2, 42), t0));
 }
 
 BOOST_AUTO_TEST_CASE(prompt_log_probabilities_reported_before_a_take_over_are_not_passed_on_twice) {
@@ -96,14 +97,14 @@ BOOST_AUTO_TEST_CASE(prompt_log_probabilities_reported_before_a_take_over_are_no
   echo.sampling.prompt_logprobs = true;
   BOOST_REQUIRE(core.submit(echo, t0));
   core.assign();
-  BOOST_TEST(core.accept(kv_a, event(1, -2, 2)));
+  BOOST_TEST(core.accept(kv_a, event(1, -2, 2), t0));
 
   core.set_kv_caches(std::vector{kv_b}, t0);
   core.assign();
 
-  BOOST_TEST(!core.accept(kv_b, event(1, -2, 2)));
-  BOOST_TEST(core.accept(kv_b, event(1, -1, 3)));
-  BOOST_TEST(core.accept(kv_b, event(1, 0, 50)));
+  BOOST_TEST(!core.accept(kv_b, event(1, -2, 2), t0));
+  BOOST_TEST(core.accept(kv_b, event(1, -1, 3), t0));
+  BOOST_TEST(core.accept(kv_b, event(1, 0, 50), t0));
 }
 
 BOOST_AUTO_TEST_CASE(the_last_event_frees_the_request) {
@@ -111,10 +112,10 @@ BOOST_AUTO_TEST_CASE(the_last_event_frees_the_request) {
   BOOST_REQUIRE(core.submit(request(1), t0));
   core.assign();
 
-  BOOST_TEST(core.accept(kv_a, event(1, 0, 40, finish_reason::stop)));
+  BOOST_TEST(core.accept(kv_a, event(1, 0, 40, finish_reason::stop), t0));
 
   BOOST_TEST(core.idle());
-  BOOST_TEST(!core.accept(kv_a, event(1, 1, 41)));
+  BOOST_TEST(!core.accept(kv_a, event(1, 1, 41), t0));
 }
 
 BOOST_AUTO_TEST_CASE(cancel_names_the_kv_cache_that_has_to_be_told) {
@@ -123,16 +124,16 @@ BOOST_AUTO_TEST_CASE(cancel_names_the_kv_cache_that_has_to_be_told) {
   core.assign();
   BOOST_REQUIRE(core.submit(request(2), t0));
 
-  BOOST_TEST((core.cancel(request_id{1}) == kv_a));
-  BOOST_TEST((core.cancel(request_id{2}) == std::nullopt), "it was not sent to anyone yet");
-  BOOST_TEST((core.cancel(request_id{3}) == std::nullopt));
+  BOOST_TEST((core.cancel(request_id{1}, t0) == kv_a));
+  BOOST_TEST((core.cancel(request_id{2}, t0) == std::nullopt), "it was not sent to anyone yet");
+  BOOST_TEST((core.cancel(request_id{3}, t0) == std::nullopt));
 }
 
 BOOST_AUTO_TEST_CASE(a_request_without_a_kv_cache_fails_after_dispatch_timeout) {
   auto core = ready_core();
   BOOST_REQUIRE(core.submit(request(1), t0));
   core.assign();
-  BOOST_TEST(core.accept(kv_a, event(1, 0, 40)));
+  BOOST_TEST(core.accept(kv_a, event(1, 0, 40), t0));
   core.set_kv_caches({}, t0);
 
   BOOST_TEST(core.expire(t0 + limits::dispatch_timeout).empty());
