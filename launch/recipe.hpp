@@ -10,14 +10,17 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace troupe::launch {
 
 struct front_options {
   std::string host = "127.0.0.1";
   std::uint16_t port = 8000;
-  std::string served_model_name; ///< empty: the name of the model's folder
-  std::string chat_template;     ///< "r1", "r1-0528", "v3"; empty: recognised from the checkpoint
+  std::string served_model_name;     ///< empty: the name of the model's folder
+  std::string chat_template;         ///< "r1", "r1-0528", "v3"; empty: recognised from the checkpoint
+  std::vector<std::string> api_keys; ///< empty: nobody is asked for one. Never in a recipe: files are shared
+  bool any_interface = false;        ///< allows 0.0.0.0 and ::
 };
 
 struct recipe {

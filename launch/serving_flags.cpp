@@ -10,6 +10,9 @@ void add_front_flags(CLI::App& app, front_options& front) {
   app.add_option("--served-model-name", front.served_model_name, "name in the API; default: the model's folder");
   app.add_option("--chat-template", front.chat_template, "instead of the one the checkpoint names")
       ->check(CLI::IsMember({"r1", "r1-0528", "v3"}));
+  app.add_option("--api-key", front.api_keys, "asked for in every request; several are valid at once, for rotation")
+      ->envname("TROUPE_API_KEY");
+  app.add_flag("--i-know", front.any_interface, "allow --host 0.0.0.0, which every network of this machine reaches");
 }
 
 void add_serving_flags(CLI::App& app, serving_options& serving) {

@@ -12,7 +12,7 @@ namespace troupe {
 namespace {
 
 std::string answer_id(const job_table::line_ref& line) {
-  return "batch_req_" + std::to_string(line.job) + "_" + std::to_string(line.line);
+  return "req_" + std::to_string(line.job) + "_" + std::to_string(line.line);
 }
 
 } // namespace
