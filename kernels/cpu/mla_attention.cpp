@@ -158,6 +158,7 @@ void mla_attention::run(thread_pool& pool, const mla_weights& weights, std::span
   const attention_pass pass(shape, target_, cache);
   lane_plan plan(sequences, shape.heads, pool.size());
   const auto rows = static_cast<std::int64_t>(plan.lane_of_row.size());
+  if (plan.blocks == 0) return;
   const auto tasks = shape.heads * ceil_div(rows, rows_per_projection);
   const auto queries_bytes = static_cast<std::size_t>(plan.blocks * pass.query_block_bytes());
   queries_.reserve(queries_bytes);

@@ -1,9 +1,8 @@
 // Math      S(s) = scale (q~ . c(s) + q_rope . k_rope(s)), s <= p;  z = softmax(S) c
 // Shapes    scores [position, lane] = cache page as it lies x packed queries; probabilities go back to rows [lane,
 //           position]; pages become weights [position -> channel] by interleaving neighbouring entries
-// Roofline  decode: entry * element bytes a cached token, read once per 128 lanes; prefill: 2 (entry + latent) flop a
-// lane
-//           and cached position, 2176 for R1
+// Roofline  decode: entry * element bytes a cached token, read once per 128 lanes
+//           prefill: 2 (entry + latent) flop a lane and cached position, 2176 for R1
 // Order     steps of 256 positions (online softmax) inside splits of 2048; what lies beyond a lane's last position adds
 //           exact zeros
 #include "kernels/cpu/mla_lanes.hpp"

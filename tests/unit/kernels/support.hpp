@@ -79,17 +79,20 @@ inline random_weights make_weights(random_source& random, tensor_type type, std:
   return w;
 }
 
-/// Every instruction set of this machine in both compute types; says which sets are skipped.
-inline std::vector<target> targets() {
-  std::vector<target> all;
-  for (const auto set : {isa::avx2, isa::avx512_bf16, isa::amx_bf16}) {
-    if (!supported(set)) {
-      std::printf("skipped on this machine: %s\n", std::string(name_of(set)).c_str());
-      continue;
+/// Every instruction set of this machine in both compute types; says once which sets are skipped.
+inline const std::vector<target>& targets() {
+  static const auto all = [] {
+    std::vector<target> found;
+    for (const auto set : {isa::avx2, isa::avx512_bf16, isa::amx_bf16}) {
+      if (!supported(set)) {
+        std::printf("skipped on this machine: %s\n", std::string(name_of(set)).c_str());
+        continue;
+      }
+      found.push_back({set, compute_type::float32});
+      found.push_back({set, compute_type::bfloat16});
     }
-    all.push_back({set, compute_type::float32});
-    all.push_back({set, compute_type::bfloat16});
-  }
+    return found;
+  }();
   return all;
 }
 
@@ -121,7 +124,7 @@ inline std::vector<double> absolute(std::vector<double> values) {
 }
 
 inline bool same_bits(const float* a, const float* b, std::int64_t count) {
-  return std::memcmp(a, b, static_cast<std::size_t>(count) * sizeof(float)) == 0;
+  return count == 0 || std::memcmp(a, b, static_cast<std::size_t>(count) * sizeof(float)) == 0;
 }
 
 } // namespace troupe::kernels::test
