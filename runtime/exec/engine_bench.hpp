@@ -15,10 +15,11 @@ struct bench_options {
   int moe_layers = 1;          ///< of r1-slice
   kernels::tensor_type weights = kernels::tensor_type::bf16;
   cpu_options cpu{};
-  std::vector<int> batches = {1, 8, 32}; ///< sequences of a decode step
-  int context = 256;                     ///< tokens that each sequence has before it decodes
-  int decode_steps = 24;                 ///< measured steps for each batch
-  int prefill_tokens = 512;              ///< rows of the prefill chunk
+  std::vector<int> batches = {1, 8, 32};             ///< sequences of a decode step
+  int context = 256;                                 ///< tokens that each sequence has before it decodes
+  int decode_steps = 24;                             ///< measured steps for each batch
+  int prefill_tokens = 512;                          ///< rows of the prefill chunk
+  std::int64_t stream_bytes = std::int64_t{1} << 30; ///< read for stream_gbs: beyond the caches of any socket
   std::uint64_t seed = 1;
 };
 
