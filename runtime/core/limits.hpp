@@ -30,7 +30,7 @@ inline constexpr std::size_t http_body_bytes_max = 8u << 20;
 inline constexpr std::size_t http_header_bytes_max = 16u << 10;
 inline constexpr std::size_t http_connections_max = 4096;
 inline constexpr int http_fields_max = 100;
-inline constexpr std::size_t request_id_bytes_max = 128; // of `x-request-id`
+inline constexpr std::size_t request_id_bytes_max = 128;      // of `x-request-id`
 inline constexpr std::chrono::seconds http_read_timeout{30};  // from the first byte of a request to its last
 inline constexpr std::chrono::seconds http_idle_timeout{75};  // between two requests of one connection
 inline constexpr std::chrono::seconds http_write_timeout{30}; // one write of an answer
