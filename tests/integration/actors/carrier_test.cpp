@@ -1,5 +1,6 @@
 // Two actor systems on loopback: what the carrier promises to everything above it.
 #include "actors/system_config.hpp"
+#include "runtime/core/limits.hpp"
 #include "runtime/net/carrier.hpp"
 
 #include <boost/test/unit_test.hpp>
