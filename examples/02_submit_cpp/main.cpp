@@ -1,7 +1,7 @@
 // Runs questions as one job through actor RPC and prints the answers as they come. The job lives in the server: this
 // program could leave after submit() and ask for the results later.
 //
-//   build/dev/bin/02_submit_cpp http://127.0.0.1:8000 "What is 12 * 12?" "Which is larger: 9.9 or 9.11?"
+//   build/dev/bin/02_submit_cpp http://127.0.0.1:8000 "What is 12 * 12?" "What is 4821 + 3979?"
 #include "actors/gateways/job_client.hpp"
 #include "launch/verbs/http_client.hpp"
 
@@ -16,6 +16,8 @@ namespace json = boost::json;
 
 namespace {
 
+std::string text(const json::value& value) { return std::string(value.as_string()); }
+
 /// One line of OpenAI's batch format; the question is also its name.
 std::string batch_line(const std::string& question) {
   const json::object message{{"role", "user"}, {"content", question}};
@@ -26,18 +28,18 @@ std::string batch_line(const std::string& question) {
 }
 
 void print(const json::value& answer) {
-  std::cout << answer.at("custom_id").as_string() << "\n  ";
+  std::cout << text(answer.at("custom_id")) << "\n  ";
   const auto& body = answer.at("response").at("body");
   if (answer.at("response").at("status_code") == 200)
-    std::cout << body.at("choices").at(0).at("message").at("content").as_string() << "\n";
+    std::cout << text(body.at("choices").at(0).at("message").at("content")) << "\n";
   else
-    std::cout << body.at("error").at("message").as_string() << "\n";
+    std::cout << text(body.at("error").at("message")) << "\n";
 }
 
 result<void> run(const std::string& url, std::vector<std::string> lines) {
   TROUPE_ASSIGN(const auto http, launch::http_client::open(url));
   TROUPE_ASSIGN(const auto status, http.get("/status")); // says where the job gateway listens
-  TROUPE_ASSIGN(auto jobs, job_client::connect(status.at("jobs").as_string().c_str()));
+  TROUPE_ASSIGN(auto jobs, job_client::connect(text(status.at("jobs"))));
   TROUPE_ASSIGN(const auto job, jobs.submit(std::move(lines)));
   for (std::uint64_t taken = 0; taken < job.lines;) {
     TROUPE_ASSIGN(const auto results, jobs.results(job.job, taken));
