@@ -21,6 +21,7 @@ sys.path.insert(0, str(DEMO))
 
 import checkpoint  # noqa: E402
 
+torch.set_num_threads(1)  # small tensors: threads would only wait for each other
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
