@@ -11,6 +11,9 @@ namespace {
 
 using self_pointer = kv_cache_actor::stateful_pointer<kv_cache_state>;
 
+/// Real time, or that of a test.
+time_point now(self_pointer self) { return self->clock().now(); }
+
 void deliver(self_pointer self, std::vector<token_event> events) {
   for (auto& [owner, message] : self->state.owners.split(self->state.parts->process, std::move(events)))
     self->send(owner, std::move(message));
@@ -26,7 +29,7 @@ void admit(self_pointer self, admit_request&& message) {
   const auto id = message.request.id;
   const auto index = static_cast<std::int32_t>(message.request.output.size());
   self->state.owners.add(id, std::move(message.owner));
-  if (const auto admitted = self->state.loop->admit(std::move(message.request), clock::now()); !admitted) {
+  if (const auto admitted = self->state.loop->admit(std::move(message.request), now(self)); !admitted) {
     log::warn("request {} refused: {}", id.value, admitted.error().message);
     token_event last;
     last.id = id;
@@ -39,9 +42,8 @@ void admit(self_pointer self, admit_request&& message) {
 
 /// A step failed for want of experts. Stepping again is right until the patience of the requests is at its end.
 void on_experts_away(self_pointer self, const error& why) {
-  const auto now = clock::now();
-  if (!self->state.experts_away) self->state.experts_away = now;
-  if (now - *self->state.experts_away < limits::dispatch_timeout) return;
+  if (!self->state.experts_away) self->state.experts_away = now(self);
+  if (now(self) - *self->state.experts_away < limits::dispatch_timeout) return;
   log::error("no experts for {} s: {}", limits::dispatch_timeout.count() / 1000, why.message);
   self->state.experts_away.reset();
   deliver(self, self->state.loop->abandon());
@@ -50,7 +52,7 @@ void on_experts_away(self_pointer self, const error& why) {
 void step(self_pointer self) {
   self->state.stepping = false;
   if (!self->state.loop->has_work()) return;
-  auto events = self->state.loop->step(clock::now());
+  auto events = self->state.loop->step(now(self));
   if (events) {
     self->state.experts_away.reset();
     deliver(self, std::move(*events));

@@ -10,6 +10,9 @@ namespace {
 
 using self_pointer = router_actor::stateful_pointer<router_state>;
 
+/// Real time, or that of a test.
+time_point now(self_pointer self) { return self->clock().now(); }
+
 void send_assignments(self_pointer self) {
   for (auto& [process, request] : self->state.core.assign())
     self->send(self->state.kv_caches.at(process), admit_request{std::move(request), self});
@@ -29,7 +32,7 @@ admission refusal(const error& e) { return {false, e.code, e.message, e.retry_af
 
 admission submit(self_pointer self, submit_request&& message) {
   const auto id = message.request.id;
-  const auto admitted = self->state.core.submit(std::move(message.request), clock::now());
+  const auto admitted = self->state.core.submit(std::move(message.request), now(self));
   if (!admitted) return refusal(admitted.error());
   self->state.listeners.add(id, std::move(message.listener));
   send_assignments(self);
@@ -37,16 +40,15 @@ admission submit(self_pointer self, submit_request&& message) {
 }
 
 void on_tokens(self_pointer self, tokens_emitted&& message) {
-  const auto now = clock::now();
   std::erase_if(message.events,
-                [&](const auto& event) { return !self->state.core.accept(message.process, event, now); });
+                [&](const auto& event) { return !self->state.core.accept(message.process, event, now(self)); });
   deliver(self, std::move(message.events));
   answer_drains(self);
 }
 
 void on_cancel(self_pointer self, request_id id) {
   self->state.listeners.erase(id);
-  if (const auto holder = self->state.core.cancel(id, clock::now()))
+  if (const auto holder = self->state.core.cancel(id, now(self)))
     self->send(self->state.kv_caches.at(*holder), cancel_request{id});
   answer_drains(self);
 }
@@ -58,13 +60,13 @@ void on_view(self_pointer self, const cluster_view& view) {
     serving.push_back(process);
     self->state.kv_caches.emplace(process, handle);
   }
-  self->state.core.set_kv_caches(serving, clock::now());
+  self->state.core.set_kv_caches(serving, now(self));
   send_assignments(self);
 }
 
 void report(self_pointer self) {
   const auto& core = self->state.core;
-  deliver(self, self->state.core.expire(clock::now()));
+  deliver(self, self->state.core.expire(now(self)));
   self->send(self->state.supervisor,
              role_progress{self->state.process, core.steps(), core.running(), core.waiting(), 0});
   self->delayed_send(self, limits::heartbeat_interval, report_atom_v);

@@ -18,6 +18,9 @@ namespace {
 
 using self_pointer = supervisor_actor::stateful_pointer<supervisor_state>;
 
+/// Real time, or that of a test.
+time_point now(self_pointer self) { return self->clock().now(); }
+
 cluster_view view_of(const supervisor_state& state) {
   cluster_view view{state.core.epoch(), state.core.placement(), {}, {}};
   for (const auto& [process, shard] : state.shards)
@@ -36,7 +39,7 @@ void announce_changes(self_pointer self) {
 }
 
 caf::result<role_assignment> on_join(self_pointer self, const join_cluster& message) {
-  const auto joined = self->state.core.join(message.name, message.pid, clock::now());
+  const auto joined = self->state.core.join(message.name, message.pid, now(self));
   announce_changes(self);
   if (!joined) {
     log::error("{}", joined.error().message);
@@ -53,7 +56,7 @@ void on_ready(self_pointer self, const std::string& device, std::map<process_id,
   self->monitor(ref.handle);
   self->state.monitored.emplace(ref.handle.address(), process);
   refs.emplace(process, std::move(ref));
-  self->state.core.ready(process, device, clock::now());
+  self->state.core.ready(process, device, now(self));
   announce_changes(self);
 }
 
@@ -62,7 +65,7 @@ void on_down(self_pointer self, const caf::actor_addr& who) {
   if (const auto node = state.monitored.extract(who)) {
     state.shards.erase(node.mapped());
     state.kv_caches.erase(node.mapped());
-    state.core.disconnected(node.mapped(), clock::now());
+    state.core.disconnected(node.mapped(), now(self));
     announce_changes(self);
   }
   std::erase_if(state.watchers, [&](const auto& watcher) { return watcher.address() == who; });
@@ -70,7 +73,7 @@ void on_down(self_pointer self, const caf::actor_addr& who) {
 
 void start_at(self_pointer self, time_point when, const std::string& name) {
   self->state.restarts.emplace_back(when, name);
-  const auto delay = std::max(duration::zero(), when - clock::now());
+  const auto delay = std::max(duration::zero(), when - now(self));
   self->delayed_send(self, std::chrono::ceil<std::chrono::milliseconds>(delay), retry_atom_v);
 }
 
@@ -79,15 +82,15 @@ void on_exit(self_pointer self, const process_exited& message) {
   log::log(message.status == 0 ? log::level::info : log::level::warn, "{} (process {}) ended with status {}",
            message.name, message.pid, message.status);
   const double random = std::uniform_real_distribution<>()(state.random);
-  const auto restart = state.core.exited(message.name, message.pid, clock::now(), random);
+  const auto decision = state.core.exited(message.name, message.pid, now(self), random);
   announce_changes(self);
-  if (restart) start_at(self, *restart, message.name);
+  if (decision.restart_at) start_at(self, *decision.restart_at, message.name);
+  if (decision.give_up) state.parts.give_up(message.name);
 }
 
 void start_due(self_pointer self) {
-  const auto now = clock::now();
   std::erase_if(self->state.restarts, [&](const auto& due) {
-    if (due.first > now) return false;
+    if (due.first > now(self)) return false;
     self->state.parts.start_process(due.second);
     return true;
   });
@@ -100,7 +103,7 @@ void watch(self_pointer self, const view_listener_actor& listener) {
 }
 
 void check_health(self_pointer self) {
-  for (const auto pid : self->state.core.expire(clock::now())) {
+  for (const auto pid : self->state.core.expire(now(self))) {
     log::error("process {} does not move: killed", pid);
     self->state.parts.kill_process(pid);
   }
@@ -108,8 +111,9 @@ void check_health(self_pointer self) {
   self->delayed_send(self, limits::heartbeat_interval, report_atom_v);
 }
 
-cluster_status status(const supervisor_state& state) {
-  auto out = state.core.status(clock::now());
+cluster_status status(self_pointer self) {
+  const auto& state = self->state;
+  auto out = state.core.status(now(self));
   role_status own;
   own.role = own.name = "supervisor";
   own.device = "host";
@@ -131,7 +135,7 @@ supervisor_actor::behavior_type supervisor(self_pointer self, supervisor_parts p
   return {
       [self](const join_cluster& message) { return on_join(self, message); },
       [self](const role_ready& m) {
-        self->state.core.ready(m.process, m.device, clock::now());
+        self->state.core.ready(m.process, m.device, now(self));
         announce_changes(self);
       },
       [self, &state](const kv_cache_ready& m) {
@@ -140,12 +144,12 @@ supervisor_actor::behavior_type supervisor(self_pointer self, supervisor_parts p
       [self, &state](const expert_shard_ready& m) {
         on_ready(self, m.device, state.shards, {m.shard, m.process, m.address, m.handle});
       },
-      [&state](const role_progress& m) {
+      [self, &state](const role_progress& m) {
         ++state.steps;
-        state.core.progress(m.process, {m.steps, m.running, m.waiting, m.kv_usage}, clock::now());
+        state.core.progress(m.process, {m.steps, m.running, m.waiting, m.kv_usage}, now(self));
       },
       [self](const role_draining& message) {
-        self->state.core.draining(message.process, clock::now());
+        self->state.core.draining(message.process, now(self));
         announce_changes(self);
         return drained_atom_v;
       },
@@ -153,7 +157,7 @@ supervisor_actor::behavior_type supervisor(self_pointer self, supervisor_parts p
       [self](const watch_cluster& message) { watch(self, message.listener); },
       [self](retry_atom) { start_due(self); },
       [self](report_atom) { check_health(self); },
-      [&state](get_status_atom) { return status(state); },
+      [self](get_status_atom) { return status(self); },
       [&state](drain_atom) {
         state.core.stop();
         state.restarts.clear();

@@ -23,9 +23,10 @@ struct supervisor_parts {
   std::int32_t expert_count = 0;
   std::int32_t vocab_size = 0; ///< the tokenizer's
   serving_options options;
-  /// Both are called from the supervisor's thread and return at once.
+  /// All are called from the supervisor's thread and return at once.
   std::function<void(const std::string& name)> start_process;
   std::function<void(std::int64_t pid)> kill_process;
+  std::function<void(const std::string& name)> give_up; ///< a role died too often: the cluster cannot go on
 };
 
 struct supervisor_state {

@@ -49,17 +49,18 @@ void supervisor_core::disconnected(process_id process, time_point now) {
   if (const auto m = members_.find(process)) members_.exited(m->role.name, m->pid, now);
 }
 
-std::optional<time_point> supervisor_core::exited(const std::string& name, std::int64_t pid, time_point now,
-                                                  double random) {
+supervisor_core::exit_decision supervisor_core::exited(const std::string& name, std::int64_t pid, time_point now,
+                                                       double random) {
   members_.exited(name, pid, now);
   const auto place = place_of(name);
   const auto player = player_of(name);
   const bool filled = player && player->state != member_state::lost;
-  if (!place || filled || stopping_) return std::nullopt;
-  if (place->drained) return now;
+  if (!place || filled || stopping_) return {};
+  if (place->drained) return {.restart_at = now};
   const auto delay = place->restart.on_exit(now, random);
   place->given_up = !delay;
-  return delay ? std::optional(now + *delay) : std::nullopt;
+  if (!delay) return {.give_up = true};
+  return {.restart_at = now + *delay};
 }
 
 std::vector<std::int64_t> supervisor_core::expire(time_point now) {

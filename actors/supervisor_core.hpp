@@ -43,9 +43,13 @@ class supervisor_core {
   /// The connection to the process is gone. It counts as lost at once, but is started again only when it has ended.
   void disconnected(process_id process, time_point now);
 
-  /// The process has ended: when to start its successor, or nothing. `random` in [0, 1) spreads the delay. A drained
-  /// role is started again at once and its end is no failure.
-  std::optional<time_point> exited(const std::string& name, std::int64_t pid, time_point now, double random);
+  struct exit_decision {
+    std::optional<time_point> restart_at;
+    bool give_up = false; ///< the role dies too often: whoever started the cluster has to change something
+  };
+  /// The process has ended. `random` in [0, 1) spreads the delay of its successor. A drained role is started again at
+  /// once and its end is no failure.
+  exit_decision exited(const std::string& name, std::int64_t pid, time_point now, double random);
 
   /// Processes that are to be killed because they do not move (contract 5).
   std::vector<std::int64_t> expire(time_point now);

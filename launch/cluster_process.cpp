@@ -21,15 +21,16 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 namespace troupe::launch {
 
 namespace {
 
-bool wait_until_ready(generation_service& service) {
-  const auto deadline = clock::now() + limits::start_timeout;
+/// False if the loop was stopped before the company was ready.
+bool wait_until_ready(generation_service& service, const boost::asio::io_context& loop) {
   while (!service.status().ready) {
-    if (clock::now() > deadline) return false;
+    if (loop.stopped()) return false;
     std::this_thread::sleep_for(limits::heartbeat_interval / 10);
   }
   return true;
@@ -41,9 +42,12 @@ class cluster_process {
   cluster_process(const recipe& plan, const visitor& visit) : plan_(plan), visit_(visit) {}
 
   result<void> run() {
-    const process_calls processes{
-        [this](const std::string& name) { boost::asio::post(loop_, [this, name] { start(name); }); },
-        [this](std::int64_t pid) { boost::asio::post(loop_, [this, pid] { host_.signal(pid_t(pid), SIGKILL); }); }};
+    process_calls processes;
+    processes.start = [this](const std::string& name) { boost::asio::post(loop_, [this, name] { start(name); }); };
+    processes.kill = [this](std::int64_t pid) {
+      boost::asio::post(loop_, [this, pid] { host_.signal(static_cast<pid_t>(pid), SIGKILL); });
+    };
+    processes.give_up = [this](const std::string& name) { boost::asio::post(loop_, [this, name] { give_up(name); }); };
     TROUPE_ASSIGN(front_, front::open(system_, *carrier_, plan_, processes));
     TROUPE_ASSIGN(address_, carrier_->publish(caf::actor_cast<caf::actor>(front_->supervisor()), "127.0.0.1", 0));
     for (const auto& role : company_roles(plan_.size))
@@ -56,8 +60,8 @@ class cluster_process {
     if (visit_) guide_ = std::thread([this] { show(); });
     loop_.run(); // until the last child has ended after a drain
     if (guide_.joinable()) guide_.join();
-    drainer_.join();
-    if (failures_ > 0) return error{errc::bug, std::to_string(failures_) + " processes did not end well"};
+    if (drainer_.joinable()) drainer_.join();
+    if (failures_ > 0) return error{errc::bug, std::to_string(failures_) + " of the role processes did not end well"};
     log::info("drained");
     return {};
   }
@@ -85,7 +89,7 @@ class cluster_process {
   }
 
   void show() {
-    if (wait_until_ready(front_->service())) visit_(*front_);
+    if (wait_until_ready(front_->service(), loop_)) visit_(*front_);
     std::raise(SIGTERM);
   }
 
@@ -97,8 +101,16 @@ class cluster_process {
     });
   }
 
+  /// Restarts have not helped, so the cluster ends: a level above can change something (operations.md 1.1).
+  void give_up(const std::string& name) {
+    log::error("{} died {} times within {} s: the cluster ends", name, limits::restart_intensity + 1,
+               limits::restart_period.count());
+    ++failures_;
+    stop_children();
+  }
+
   void stop_children() {
-    stopping_ = true;
+    if (std::exchange(stopping_, true)) return;
     if (host_.empty()) return loop_.stop();
     host_.signal_all(SIGTERM);
     deadline_.expires_after(limits::drain_timeout + limits::rpc_timeout);
@@ -149,7 +161,7 @@ result<void> run_in_one_process(const recipe& plan, const visitor& visit) {
   TROUPE_ASSIGN(const auto kv_cache, start_kv_cache(system, plan, *house));
 
   if (!visit) loop.run();
-  if (visit && wait_until_ready(house->service())) visit(*house);
+  if (visit && wait_until_ready(house->service(), loop)) visit(*house);
   house->drain();
   caf::anon_send_exit(kv_cache, caf::exit_reason::user_shutdown);
   return {};

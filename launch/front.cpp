@@ -52,6 +52,7 @@ result<void> front::start_router(const model::model_config& config, const servin
   parts.options = serving;
   parts.start_process = std::move(processes.start);
   parts.kill_process = std::move(processes.kill);
+  parts.give_up = std::move(processes.give_up);
   supervisor_ = system_.spawn(troupe::supervisor, std::move(parts));
   TROUPE_ASSIGN(const auto assignment, join(system_, supervisor_, "router-0"));
   router_options options;
@@ -70,6 +71,8 @@ result<void> front::open_gateways(net::carrier& carrier, const front_options& op
   http_gateway_options http;
   http.host = options.host;
   http.port = options.port;
+  http.api_keys = options.api_keys;
+  http.any_interface = options.any_interface;
   http.version = TROUPE_VERSION;
   http.job_address = job_address;
   TROUPE_ASSIGN(http_, http_gateway::open(http, *completions_));

@@ -20,10 +20,12 @@
 
 namespace troupe::launch {
 
-/// Who starts and kills role processes; empty functions where all roles live in this one.
+/// Who starts and kills role processes, and ends the cluster when one dies too often; empty functions where all roles
+/// live in this process.
 struct process_calls {
   std::function<void(const std::string& name)> start;
   std::function<void(std::int64_t pid)> kill;
+  std::function<void(const std::string& name)> give_up;
 };
 
 class front {

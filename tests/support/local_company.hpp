@@ -74,7 +74,8 @@ class local_company {
                            model.vocab_size,
                            options_,
                            [this](const std::string& name) { start_later(name); },
-                           [](std::int64_t) {}};
+                           [](std::int64_t) {},
+                           [](const std::string&) {}};
     supervisor_ = system.spawn(supervisor, parts);
     for (const auto& role : roles) start(role.name);
     service = std::make_unique<router_service>(system, router_, supervisor_);

@@ -62,9 +62,8 @@ BOOST_AUTO_TEST_CASE(a_lost_connection_changes_the_view_at_once_and_the_exit_sta
 
   BOOST_TEST(core.epoch() > epoch);
   BOOST_TEST(!core.is_ready(joined->process));
-  const auto restart = core.exited("expert_shard-0", 11, t0, no_jitter);
-  BOOST_REQUIRE(restart);
-  BOOST_TEST((*restart == t0 + limits::restart_delay_min));
+  const auto decision = core.exited("expert_shard-0", 11, t0, no_jitter);
+  BOOST_TEST((decision.restart_at == t0 + limits::restart_delay_min));
 }
 
 BOOST_AUTO_TEST_CASE(a_role_that_was_asked_to_leave_is_started_again_at_once) {
@@ -75,19 +74,21 @@ BOOST_AUTO_TEST_CASE(a_role_that_was_asked_to_leave_is_started_again_at_once) {
   core.draining(joined->process, t0);
 
   BOOST_TEST(!core.is_ready(joined->process));
-  BOOST_TEST((core.exited("kv_cache-0", 11, t0, no_jitter) == t0));
+  BOOST_TEST((core.exited("kv_cache-0", 11, t0, no_jitter).restart_at == t0));
 }
 
 BOOST_AUTO_TEST_CASE(a_role_that_dies_too_often_is_given_up) {
   auto core = four_roles();
   for (int i = 0; i < limits::restart_intensity; ++i) {
     BOOST_REQUIRE(core.join("kv_cache-0", 20 + i, t0));
-    BOOST_TEST(core.exited("kv_cache-0", 20 + i, t0, no_jitter).has_value());
+    BOOST_TEST(core.exited("kv_cache-0", 20 + i, t0, no_jitter).restart_at.has_value());
   }
   BOOST_REQUIRE(core.join("kv_cache-0", 30, t0));
 
-  BOOST_TEST(!core.exited("kv_cache-0", 30, t0, no_jitter).has_value());
+  const auto decision = core.exited("kv_cache-0", 30, t0, no_jitter);
 
+  BOOST_TEST(!decision.restart_at.has_value());
+  BOOST_TEST(decision.give_up);
   BOOST_TEST(core.status(t0).roles[1].state == "failed");
 }
 
@@ -96,7 +97,7 @@ BOOST_AUTO_TEST_CASE(the_end_of_a_replaced_process_starts_nobody) {
   BOOST_REQUIRE(core.join("kv_cache-0", 11, t0));
   BOOST_REQUIRE(core.join("kv_cache-0", 12, t0));
 
-  BOOST_TEST(!core.exited("kv_cache-0", 11, t0, no_jitter).has_value());
+  BOOST_TEST(!core.exited("kv_cache-0", 11, t0, no_jitter).restart_at.has_value());
 }
 
 BOOST_AUTO_TEST_CASE(nobody_is_started_again_once_the_cluster_stops) {
@@ -105,7 +106,7 @@ BOOST_AUTO_TEST_CASE(nobody_is_started_again_once_the_cluster_stops) {
 
   core.stop();
 
-  BOOST_TEST(!core.exited("kv_cache-0", 11, t0, no_jitter).has_value());
+  BOOST_TEST(!core.exited("kv_cache-0", 11, t0, no_jitter).restart_at.has_value());
 }
 
 BOOST_AUTO_TEST_CASE(a_role_with_work_that_does_not_move_is_named_for_killing) {
