@@ -18,7 +18,7 @@ class actor_fixture {
 
   /// Handles so many messages, for actors that never come to rest.
   void run_some(int count) {
-    while (count-- > 0 && scheduler().run_once()) {
+    while (count-- > 0 && scheduler().try_run_once()) {
     }
   }
   /// Moves time; what becomes due waits in the mailboxes.
