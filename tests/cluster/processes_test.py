@@ -1,10 +1,12 @@
 """A cluster of processes answers what one process answers, whatever happens to its roles."""
 
+import pathlib
 import signal
 import subprocess
+import tempfile
 import unittest
 
-from company import TROUPE, Company, Load, expected_answers
+from company import ROOT, TROUPE, Company, Load, expected_answers, make_checkpoint
 
 
 class processes(unittest.TestCase):
@@ -70,6 +72,17 @@ class processes(unittest.TestCase):
                 # What was taken is answered in full; what came later was refused before it began.
                 self.check([answer for answer in answers if answer[1] == 200], 10)
                 self.assertLessEqual({status for _, status, _ in answers}, {200, 503, 0})
+
+    def test_a_checkpoint_that_cannot_be_loaded_ends_the_cluster_with_the_reason(self):
+        with tempfile.TemporaryDirectory() as folder:
+            make_checkpoint(folder)
+            weights = pathlib.Path(folder) / "model.safetensors"
+            weights.write_bytes(weights.read_bytes()[:100_000])
+            run = subprocess.run([TROUPE, "launch", str(ROOT / "examples/recipes/local.yaml"), "--port", "0", "--model",
+                                  folder], capture_output=True, text=True, timeout=60)
+            self.assertEqual(run.returncode, 1)
+            self.assertIn("is the file truncated?", run.stderr)
+            self.assertIn("the cluster ends", run.stderr)
 
     def test_a_missing_recipe_is_refused_with_one_line(self):
         run = subprocess.run([TROUPE, "launch", "nowhere.yaml"], capture_output=True, text=True, timeout=30)
