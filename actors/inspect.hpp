@@ -15,6 +15,7 @@
 #include <caf/serializer.hpp>
 
 #include <cstdint>
+#include <tuple>
 #include <type_traits>
 #include <vector>
 
@@ -53,6 +54,17 @@ template <class Inspector, class T>
 requires(!std::is_base_of_v<caf::serializer, Inspector> && !std::is_base_of_v<caf::deserializer, Inspector>)
     typename Inspector::result_type inspect(Inspector& f, bulk_ref<T> x) {
   return f(x.values.size());
+}
+
+/// A message names its fields once, in `auto fields() { return std::tie(...); }`: that is its wire form.
+template <class T>
+concept has_fields = requires(T& x) {
+  x.fields();
+};
+
+template <class Inspector, has_fields T>
+typename Inspector::result_type inspect(Inspector& f, T& x) {
+  return std::apply([&](auto&... field) { return f(field...); }, x.fields());
 }
 
 template <class Inspector, class Tag, class T>

@@ -11,6 +11,7 @@
 #include <caf/typed_actor.hpp>
 
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace troupe {
@@ -24,12 +25,16 @@ using token_listener_actor = caf::typed_actor<
 struct submit_request {
   generation_request request;
   token_listener_actor listener;
+
+  auto fields() { return std::tie(request, listener); }
 };
 
 /// A request for this kv_cache, and the router that owns it.
 struct admit_request {
   generation_request request;
   token_listener_actor owner;
+
+  auto fields() { return std::tie(request, owner); }
 };
 
 /// Owns the experts placed on one device, for all layers; stateless between messages.
@@ -60,12 +65,16 @@ struct shard_ref {
   process_id process;
   std::string address; ///< for net::carrier::connect, so that rows need not pass through the supervisor's process
   expert_shard_actor handle;
+
+  auto fields() { return std::tie(shard, process, address, handle); }
 };
 
 /// One kv_cache that serves.
 struct kv_cache_ref {
   process_id process;
   kv_cache_actor handle;
+
+  auto fields() { return std::tie(process, handle); }
 };
 
 /// Who serves now. Sent to every watcher at once when it changes; the epoch only grows.
@@ -74,6 +83,8 @@ struct cluster_view {
   moe::placement placement;
   std::vector<shard_ref> shards;
   std::vector<kv_cache_ref> kv_caches;
+
+  auto fields() { return std::tie(epoch, placement, shards, kv_caches); }
 };
 
 using view_listener_actor = caf::typed_actor<
@@ -82,6 +93,8 @@ using view_listener_actor = caf::typed_actor<
 
 struct watch_cluster {
   view_listener_actor listener;
+
+  auto fields() { return std::tie(listener); }
 };
 
 /// The role has loaded its weights and serves.
@@ -89,6 +102,8 @@ struct kv_cache_ready {
   process_id process;
   std::string device;
   kv_cache_actor handle;
+
+  auto fields() { return std::tie(process, device, handle); }
 };
 
 struct expert_shard_ready {
@@ -97,6 +112,8 @@ struct expert_shard_ready {
   std::string device;
   std::string address;
   expert_shard_actor handle;
+
+  auto fields() { return std::tie(process, shard, device, address, handle); }
 };
 
 /// Membership, placement, restarts.
@@ -138,45 +155,5 @@ using router_actor = caf::typed_actor<
     caf::reacts_to<retry_atom>,
     // Admits nothing more; answers when the last request has ended.
     caf::replies_to<drain_atom>::with<drained_atom>>;
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, submit_request& x) {
-  return f(caf::meta::type_name("submit_request"), x.request, x.listener);
-}
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, admit_request& x) {
-  return f(caf::meta::type_name("admit_request"), x.request, x.owner);
-}
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, shard_ref& x) {
-  return f(caf::meta::type_name("shard_ref"), x.shard, x.process, x.address, x.handle);
-}
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, kv_cache_ref& x) {
-  return f(caf::meta::type_name("kv_cache_ref"), x.process, x.handle);
-}
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, cluster_view& x) {
-  return f(caf::meta::type_name("cluster_view"), x.epoch, x.placement, x.shards, x.kv_caches);
-}
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, watch_cluster& x) {
-  return f(caf::meta::type_name("watch_cluster"), x.listener);
-}
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, kv_cache_ready& x) {
-  return f(caf::meta::type_name("kv_cache_ready"), x.process, x.device, x.handle);
-}
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, expert_shard_ready& x) {
-  return f(caf::meta::type_name("expert_shard_ready"), x.process, x.shard, x.device, x.address, x.handle);
-}
 
 } // namespace troupe

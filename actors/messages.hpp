@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace troupe {
@@ -19,10 +20,14 @@ namespace troupe {
 struct tokens_emitted {
   process_id process; ///< of the sender: events of a kv_cache that was replaced are dropped
   std::vector<token_event> events;
+
+  auto fields() { return std::tie(process, events); }
 };
 
 struct cancel_request {
   request_id id;
+
+  auto fields() { return std::tie(id); }
 };
 
 /// The router's answer to a submission; `why` counts only when it is not accepted.
@@ -31,6 +36,8 @@ struct admission {
   errc code = errc::bug;
   std::string why;
   std::int32_t retry_after_s = 0; ///< of overloaded
+
+  auto fields() { return std::tie(accepted, code, why, retry_after_s); }
 };
 
 // -- the way of an activation -----------------------------------------------------------------------------------------
@@ -39,12 +46,16 @@ struct admission {
 struct dispatch_rows {
   std::uint64_t ticket = 0; ///< comes back in the answer
   moe::shard_batch batch;
+
+  auto fields() { return std::tie(ticket, batch); }
 };
 
 struct rows_done {
   std::uint64_t ticket = 0;
   moe::shard_output output;
   std::string failure; ///< empty, or why the batch was refused (the plan and the placement disagree: a bug)
+
+  auto fields() { return std::tie(ticket, output, failure); }
 };
 
 // -- the cluster ------------------------------------------------------------------------------------------------------
@@ -53,6 +64,8 @@ struct rows_done {
 struct join_cluster {
   std::string name; ///< "expert_shard-1", given by whoever started it
   std::int64_t pid = 0;
+
+  auto fields() { return std::tie(name, pid); }
 };
 
 /// What a role needs to load its part of the model.
@@ -62,6 +75,8 @@ struct role_assignment {
   moe::placement placement;
   std::int32_t vocab_size = 0; ///< the tokenizer's: ids from here on are never sampled
   serving_options options;
+
+  auto fields() { return std::tie(process, shard, placement, vocab_size, options); }
 };
 
 /// Progress of one role, sent every limits::heartbeat_interval.
@@ -71,16 +86,22 @@ struct role_progress {
   std::int32_t running = 0;
   std::int32_t waiting = 0;
   double kv_usage = 0;
+
+  auto fields() { return std::tie(process, steps, running, waiting, kv_usage); }
 };
 
 /// The role is loaded and serves (roles without an actor that others call: the router).
 struct role_ready {
   process_id process;
   std::string device;
+
+  auto fields() { return std::tie(process, device); }
 };
 
 struct role_draining {
   process_id process;
+
+  auto fields() { return std::tie(process); }
 };
 
 /// The operating system reports the end of a role process.
@@ -88,62 +109,9 @@ struct process_exited {
   std::string name;
   std::int64_t pid = 0;
   std::int32_t status = 0; ///< exit code, or 128 + signal
+
+  auto fields() { return std::tie(name, pid, status); }
 };
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, tokens_emitted& x) {
-  return f(caf::meta::type_name("tokens_emitted"), x.process, x.events);
-}
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, cancel_request& x) {
-  return f(caf::meta::type_name("cancel_request"), x.id);
-}
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, admission& x) {
-  return f(caf::meta::type_name("admission"), x.accepted, x.code, x.why, x.retry_after_s);
-}
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, dispatch_rows& x) {
-  return f(caf::meta::type_name("dispatch_rows"), x.ticket, x.batch);
-}
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, rows_done& x) {
-  return f(caf::meta::type_name("rows_done"), x.ticket, x.output, x.failure);
-}
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, join_cluster& x) {
-  return f(caf::meta::type_name("join_cluster"), x.name, x.pid);
-}
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, role_assignment& x) {
-  return f(caf::meta::type_name("role_assignment"), x.process, x.shard, x.placement, x.vocab_size, x.options);
-}
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, role_progress& x) {
-  return f(caf::meta::type_name("role_progress"), x.process, x.steps, x.running, x.waiting, x.kv_usage);
-}
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, role_ready& x) {
-  return f(caf::meta::type_name("role_ready"), x.process, x.device);
-}
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, role_draining& x) {
-  return f(caf::meta::type_name("role_draining"), x.process);
-}
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, process_exited& x) {
-  return f(caf::meta::type_name("process_exited"), x.name, x.pid, x.status);
-}
 
 // Messages that carry handles are defined with the interfaces.
 struct submit_request;
