@@ -52,6 +52,29 @@ inline void accumulate_rows(const panel_args& a, std::int64_t tile, const std::b
   }
 }
 
+constexpr auto f8_tile_bytes = tile_bytes_of(tensor_type::f8_e4m3);
+
+/// Few rows: unpacking and multiplying take turns tile by tile while the next tile is fetched, so that neither waits
+/// for memory alone. The chains of sums are those of accumulate().
+void stream_f8(const panel_args& a) {
+  alignas(64) std::byte unpacked[tile_bytes_of(tensor_type::bf16)];
+  alignas(64) float sums[2 * group_rows * 32];
+  panel_args into_sums = a;
+  into_sums.acc = sums;
+  for (std::int64_t begin = 0; begin < a.tiles; begin += a.tiles_per_scale) {
+    const auto end = begin + a.tiles_per_scale < a.tiles ? begin + a.tiles_per_scale : a.tiles;
+    for (std::int64_t i = 0; i < a.rows * 2; ++i) store(sums + i * 16, broadcast(0));
+    for (auto t = begin; t < end; ++t) {
+      const auto* tile = a.weights + t * f8_tile_bytes;
+      for (std::int64_t i = 0; i < f8_tile_bytes; i += 64)
+        _mm_prefetch(reinterpret_cast<const char*>(tile + f8_tile_bytes + i), _MM_HINT_T0);
+      unpack_f8(tile, unpacked, 1);
+      accumulate_rows(into_sums, t, unpacked, 1, nullptr);
+    }
+    add_scaled_sums(a.acc, sums, a.scales[begin / a.tiles_per_scale], a.rows * 2);
+  }
+}
+
 } // namespace
 
 namespace detail {
@@ -63,11 +86,12 @@ void panel_avx512_f8(const panel_args& a) { panel_float<f8_tiles>(a); }
 void panel_vdpbf16_bf16(const panel_args& a) { accumulate_rows(a, 0, a.weights, a.tiles, nullptr); }
 
 void panel_vdpbf16_f8(const panel_args& a) {
+  if (a.scales && a.rows <= 2 * group_rows) return stream_f8(a);
   alignas(64) std::byte unpacked[tiles_per_scale_max * tile_bytes_of(tensor_type::bf16)];
   const auto step = a.scales ? a.tiles_per_scale : 1;
   for (std::int64_t t = 0; t < a.tiles; t += step) {
     const auto count = a.tiles - t < step ? a.tiles - t : step;
-    unpack_f8(a.weights + t * tile_bytes_of(tensor_type::f8_e4m3), unpacked, count);
+    unpack_f8(a.weights + t * f8_tile_bytes, unpacked, count);
     accumulate_rows(a, t, unpacked, count, a.scales ? a.scales + t / step : nullptr);
   }
 }

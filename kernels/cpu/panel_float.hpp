@@ -16,14 +16,18 @@ inline void widen_bf16_pairs(__m256i pairs, float* even, float* odd) {
   _mm256_store_ps(odd, _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(~0xffff))));
 }
 
-// e4m3 in bits 24..31 of each lane -> fp32: exponent and mantissa move below the sign, 2^120 corrects the bias.
-// Multiplying makes subnormals exact; the two NaN codes, which it would turn into 480, are put right by a blend.
+// e4m3 in bits 24..31 of each lane -> fp32. Exponent and mantissa move below the sign and the bias grows by 120. Codes
+// with exponent 0 are read as (1 + m/8) 2^-6 and lose 2^-6 again, which is exact and never touches a subnormal float
+// (those cost a microcode assist each). The two NaN codes are put right by a blend.
 inline __m256 e4m3_to_float(__m256i top) {
   const auto magnitude = _mm256_srli_epi32(_mm256_and_si256(top, _mm256_set1_epi32(0x7f000000)), 4);
   const auto sign = _mm256_and_si256(top, _mm256_set1_epi32(INT32_MIN));
-  const auto scaled = _mm256_mul_ps(_mm256_castsi256_ps(magnitude), _mm256_set1_ps(0x1p120f));
+  const auto small = _mm256_cmpgt_epi32(_mm256_set1_epi32(1 << 23), magnitude);
+  const auto bias = _mm256_add_epi32(_mm256_set1_epi32(120 << 23), _mm256_and_si256(small, _mm256_set1_epi32(1 << 23)));
+  const auto offset = _mm256_and_ps(_mm256_castsi256_ps(small), _mm256_set1_ps(0x1p-6f));
+  const auto number = _mm256_sub_ps(_mm256_castsi256_ps(_mm256_add_epi32(magnitude, bias)), offset);
   const auto is_nan = _mm256_castsi256_ps(_mm256_cmpeq_epi32(magnitude, _mm256_set1_epi32(0x07f00000)));
-  const auto value = _mm256_blendv_ps(scaled, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000)), is_nan);
+  const auto value = _mm256_blendv_ps(number, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000)), is_nan);
   return _mm256_or_ps(value, _mm256_castsi256_ps(sign));
 }
 
