@@ -23,8 +23,9 @@ class carrier {
   /// Errors: bad_input when the address cannot be bound.
   virtual result<std::string> publish(const caf::actor& whom, const std::string& host, std::uint16_t port) = 0;
 
-  /// The actor published at `address`. Blocks for at most limits::rpc_timeout. Types are not checked: peers of one
-  /// cluster run one binary. Errors: bad_input for a malformed address, disconnected when nobody answers.
+  /// The actor published at `address`. Blocks as long as the system tries to connect: at once on one host. Types are
+  /// not checked: peers of one cluster run one binary. Errors: bad_input for a malformed address, disconnected when
+  /// nobody answers.
   virtual result<caf::actor> connect(const std::string& address) = 0;
 };
 

@@ -4,9 +4,17 @@ import pathlib
 import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 from company import ROOT, TROUPE, Company, Load, expected_answers, make_checkpoint
+
+
+def is_running(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] != "Z"
+    except OSError:
+        return False
 
 
 class processes(unittest.TestCase):
@@ -72,6 +80,19 @@ class processes(unittest.TestCase):
                 # What was taken is answered in full; what came later was refused before it began.
                 self.check([answer for answer in answers if answer[1] == 200], 10)
                 self.assertLessEqual({status for _, status, _ in answers}, {200, 503, 0})
+
+    def test_role_processes_do_not_outlive_process_0(self):
+        with Company() as company:
+            pids = [role["pid"] for role in company.roles().values() if role["pid"] != company.process.pid]
+            self.assertEqual(len(pids), 3)
+
+            company.process.kill()
+            company.process.wait()
+
+            deadline = time.monotonic() + 10
+            while any(is_running(pid) for pid in pids) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            self.assertEqual([pid for pid in pids if is_running(pid)], [])
 
     def test_a_checkpoint_that_cannot_be_loaded_ends_the_cluster_with_the_reason(self):
         with tempfile.TemporaryDirectory() as folder:
