@@ -9,7 +9,8 @@ if(CCACHE)
 endif()
 
 add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wall> $<$<COMPILE_LANGUAGE:CXX>:-Wextra> $<$<COMPILE_LANGUAGE:CXX>:-Wno-psabi>
-  $<$<COMPILE_LANGUAGE:CXX>:-fno-omit-frame-pointer>)
+  $<$<COMPILE_LANGUAGE:CXX>:-fno-omit-frame-pointer>
+  $<$<COMPILE_LANGUAGE:CXX>:-Wno-missing-field-initializers>) # designated initialisers leave the rest at its default
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
 endif()

@@ -1,7 +1,7 @@
 #include "kernels/cpu/elementwise.hpp"
 #include "kernels/cpu/swiglu.hpp"
 #include "kernels/ref/dense.hpp"
-#include "support.hpp"
+#include "tests/unit/kernels/support.hpp"
 
 using namespace troupe::kernels;
 using namespace troupe::kernels::test;

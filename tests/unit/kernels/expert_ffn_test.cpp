@@ -1,6 +1,6 @@
 #include "kernels/cpu/expert_ffn.hpp"
 #include "kernels/ref/dense.hpp"
-#include "support.hpp"
+#include "tests/unit/kernels/support.hpp"
 
 #include <numeric>
 

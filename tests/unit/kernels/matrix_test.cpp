@@ -1,6 +1,6 @@
 #include "kernels/cpu/matrix.hpp"
 #include "kernels/ref/dense.hpp"
-#include "support.hpp"
+#include "tests/unit/kernels/support.hpp"
 
 using namespace troupe::kernels;
 using namespace troupe::kernels::test;

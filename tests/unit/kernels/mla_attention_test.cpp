@@ -1,7 +1,7 @@
 #include "kernels/cpu/mla_attention.hpp"
 #include "kernels/ref/attention.hpp"
 #include "kernels/ref/dense.hpp"
-#include "support.hpp"
+#include "tests/unit/kernels/support.hpp"
 
 #include <algorithm>
 #include <numeric>

@@ -1,7 +1,7 @@
 #include "kernels/cpu/router.hpp"
 #include "kernels/ref/attention.hpp"
 #include "kernels/ref/dense.hpp"
-#include "support.hpp"
+#include "tests/unit/kernels/support.hpp"
 
 using namespace troupe::kernels;
 using namespace troupe::kernels::test;
