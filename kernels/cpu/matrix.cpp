@@ -111,7 +111,7 @@ matrix::matrix(const weight_view& w, target t)
     : target_(t), stored_(stored_type(w, t)), rows_(w.rows), cols_(w.cols), blocks_(ceil_div(w.rows, tile_outputs)),
       tiles_(ceil_div(w.cols, tile_inputs)), tile_bytes_(tile_bytes_of(stored_)) {
   check(supported(t.set), "weights packed for an instruction set this machine lacks");
-  storage_ = buffer(static_cast<std::size_t>(blocks_ * tiles_ * tile_bytes_));
+  storage_ = buffer::for_weights(static_cast<std::size_t>(blocks_ * tiles_ * tile_bytes_));
   const auto offsets = offsets_of(stored_);
   for (std::int64_t row = 0; row < rows_; ++row)
     for (std::int64_t tile = 0; tile < tiles_; ++tile) {
@@ -127,9 +127,10 @@ matrix::matrix(const weight_view& w, target t)
 }
 
 void matrix::multiply_slice(const packed_rows& x, std::int64_t first, std::int64_t n, std::int64_t block,
-                            std::int64_t tile, std::int64_t tiles, float* acc) const {
+                            std::int64_t tile, std::int64_t tiles, const std::byte* next, float* acc) const {
   panel_args args = x.panel_input(first, n, tile);
-  args.weights = storage_.data() + (block * tiles_ + tile) * tile_bytes_;
+  args.weights = weights_at(block, tile);
+  args.next = next;
   args.tiles = tiles;
   if (tiles_per_scale_) {
     args.scales = scales_.data() + block * ceil_div(tiles_, tiles_per_scale_) + tile / tiles_per_scale_;
@@ -152,8 +153,12 @@ void matrix::multiply_blocks(const packed_rows& x, std::int64_t first, std::int6
   // slice of the rows stays in L2 while the blocks pass.
   const auto slice = n <= 2 * group_rows ? tiles_ : slice_tiles;
   for (std::int64_t tile = 0; tile < tiles_; tile += slice)
-    for (std::int64_t b = 0; b < count; ++b)
-      multiply_slice(x, first, n, block + b, tile, std::min(slice, tiles_ - tile), acc + b * acc_floats);
+    for (std::int64_t b = 0; b < count; ++b) {
+      const auto* next = b + 1 < count           ? weights_at(block + b + 1, tile)
+                         : tile + slice < tiles_ ? weights_at(block, tile + slice)
+                                                 : weights_at(block + count, 0); // at worst one past the end
+      multiply_slice(x, first, n, block + b, tile, std::min(slice, tiles_ - tile), next, acc + b * acc_floats);
+    }
 }
 
 void matrix::multiply(thread_pool& pool, const packed_rows& x, float* y, std::int64_t y_stride) const {

@@ -97,7 +97,10 @@ class matrix {
   void multiply_blocks(const packed_rows& x, std::int64_t first, std::int64_t n, std::int64_t block, std::int64_t count,
                        float* acc) const;
   void multiply_slice(const packed_rows& x, std::int64_t first, std::int64_t n, std::int64_t block, std::int64_t tile,
-                      std::int64_t tiles, float* acc) const;
+                      std::int64_t tiles, const std::byte* next, float* acc) const;
+  const std::byte* weights_at(std::int64_t block, std::int64_t tile) const {
+    return storage_.data() + (block * tiles_ + tile) * tile_bytes_;
+  }
 
   target target_{};
   tensor_type stored_ = tensor_type::f32;

@@ -1,8 +1,7 @@
-// Large aligned memory for weights and scratch. Blocks of 2 MB and more start on a huge page and ask Linux for them.
+// Large aligned memory for weights and scratch, on huge pages where it is large enough for them.
 #pragma once
 
 #include <cstddef>
-#include <cstdlib>
 #include <memory>
 
 namespace troupe::kernels {
@@ -12,6 +11,12 @@ class buffer {
  public:
   buffer() = default;
   explicit buffer(std::size_t size);
+  /// Memory that lives as long as the model: small matrices share huge pages with their neighbours, which are freed
+  /// when the last of them is. Thread-safe.
+  static buffer for_weights(std::size_t size);
+
+  buffer(buffer&&) noexcept = default;
+  buffer& operator=(buffer&&) noexcept = default;
 
   std::byte* data() const { return data_.get(); }
   template <class T>
@@ -25,10 +30,9 @@ class buffer {
   }
 
  private:
-  struct release {
-    void operator()(std::byte* p) const { std::free(p); }
-  };
-  std::unique_ptr<std::byte[], release> data_;
+  buffer(std::shared_ptr<std::byte> data, std::size_t size) : data_(std::move(data)), size_(size) {}
+
+  std::shared_ptr<std::byte> data_;
   std::size_t size_ = 0;
 };
 

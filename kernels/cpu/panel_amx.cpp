@@ -93,8 +93,9 @@ struct f8_weights {
   }
 };
 
+template <_mm_hint Cache>
 inline void prefetch(const std::byte* from, std::int64_t bytes) {
-  for (std::int64_t i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(from + i), _MM_HINT_T0);
+  for (std::int64_t i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(from + i), Cache);
 }
 
 template <int Groups>
@@ -120,7 +121,7 @@ void stream_weights(const panel_args& a) {
     }
     for (auto t = begin; t < end; ++t) {
       const auto* tile = a.weights + t * Weights::tile_bytes;
-      prefetch(tile + Weights::tile_bytes, Weights::tile_bytes);
+      prefetch<_MM_HINT_T0>(tile + Weights::tile_bytes, Weights::tile_bytes);
       multiply_tile<Groups>(a.x + t * a.x_tile_bytes, a, Weights::unpack(tile, unpacked[t % 2], 1));
     }
     if (a.scales) {
@@ -162,7 +163,7 @@ void stream_rows(const panel_args& a) {
     const auto* w = Weights::unpack(a.weights + t * Weights::tile_bytes, unpacked, tiles);
     const float* scale = a.scales ? a.scales + t / step : nullptr;
     for (std::int64_t row = 0; row < a.rows; row += 2 * group_rows) {
-      if (next) prefetch(next, share), next += share;
+      if (next) prefetch<_MM_HINT_T1>(next, share), next += share;
       if (row + group_rows < a.rows) {
         multiply_groups<2>(a, row, t, w, tiles, scale);
       } else {
