@@ -1,4 +1,6 @@
-// Panel kernels for AVX-512: fp32 arithmetic for float32 compute, vdpbf16ps for bfloat16 (Zen 4, Sapphire Rapids).
+// Math      acc[r, o] += sum_k x[r, k] w[k, o]: vdpbf16ps for bfloat16 compute, fp32 FMA (panel_float.hpp) for float32
+// Roofline  vdpbf16ps issues every 2 cycles on Sapphire Rapids: 110 GFLOP/s a core at 3.5 GHz (Zen 4: every cycle)
+// Measured  one such core: one row 15.6 GB/s bf16, 12.3 FP8 of 18 STREAM; 512 rows 71 GFLOP/s
 #include "kernels/cpu/pairs.hpp"
 #include "kernels/cpu/panel_float.hpp"
 
