@@ -1,9 +1,8 @@
 // Math      y = ( silu(x gateᵀ) * (x upᵀ) ) downᵀ for each job; the product is rounded once, to the compute type
 // Shapes    x [n, hidden] f32; gate, up [width, hidden], down [hidden, width] packed; y [n, hidden] f32
 // Roofline  decode: 3 * width * hidden * bytes(W) for every expert hit, read once; prefill: 6 n width hidden flop
-// Mapping   two task lists with one barrier: (job, 32 columns of the product), then (job, 32 columns of y). A block of
-// 32
-//           products is one input tile of the down projection, so the first list writes the second's packed input.
+// Mapping   two task lists with one barrier: (job, 32 columns of the product), then (job, 32 columns of y). 32 products
+//           are one input tile of the down projection, so the first list writes the second's packed input
 #include "kernels/cpu/expert_ffn.hpp"
 
 #include "kernels/cpu/check.hpp"

@@ -1,10 +1,9 @@
 // Math      y[r, o] = sum_k x[r, k] W[o, k];  FP8: sum over blocks b of 128 inputs of scale[o/128, b] * (sum in b)
 // Shapes    x [n, cols] f32 -> packed_rows;  W [rows, cols] f32, bf16 or e4m3 -> tiles of 32 x 32;  y [n, rows] f32
 // Roofline  n small: rows * cols * bytes(W) read once, at the STREAM figure of the same cores; n large: 2 n rows cols
-//           flop at the matrix unit's peak (AMX 1024 flop a cycle and core, vdpbf16ps 128, fp32 FMA 64)
-// Mapping   few rows: a task is one block of 32 outputs, sums in registers over all inputs. Many: a task is 512 rows by
-// up
-//           to 8 blocks, in slices of 256 inputs: weights of a slice stay in L1, rows of a slice and all sums in L2
+//           flop at the matrix unit's peak (AMX 1024 flop a cycle and core, vdpbf16ps 32-64, fp32 FMA 64)
+// Mapping   few rows: a task is one block of 32 outputs, sums in registers over all inputs; many: 512 rows by up to 8
+//           blocks, in slices of 256 inputs: weights of a slice stay in L1, rows of a slice and all sums in L2
 // Measured  see the panel files and kernels/README.md
 #include "kernels/cpu/matrix.hpp"
 

@@ -1,11 +1,11 @@
-// Math      acc[r, o] += sum_k x[r, k] w[k, o], bf16 products, fp32 sums (tdpbf16ps); FP8: per scale block, scaled in
-// fp32 Shapes    x tiles [<= 16 rows][32], w tiles [16 pairs][16 outputs] x 2; two groups of rows at a time Roofline
-// 1024 flop a cycle and core; one row reads 2 KB (bf16) or 1 KB (FP8) of weights a tile, memory-bound Order     the
-// same instructions run for one row (tiles configured with one row) and for five hundred Measured  one Sapphire
-// Rapids-class core at 3.5 GHz: one row 15.1 GB/s bf16, 13.1 FP8 of 17.6 STREAM; 512 rows
+// Math      acc[r, o] += sum_k x[r, k] w[k, o], bf16 products, fp32 sums (tdpbf16ps); FP8: scaled per block in fp32
+// Shapes    x tiles [<= 16 rows][32], w tiles [16 pairs][16 outputs] x 2; two groups of rows at a time
+// Roofline  1024 flop a cycle and core; one row reads 2 KB (bf16) or 1 KB (FP8) of weights a tile, memory-bound
+// Order     the same instructions run for one row (tiles configured with one row) and for five hundred
+// Measured  one Sapphire Rapids-class core, 3.5 GHz: one row 15.1 GB/s bf16, 13.1 FP8 of 17.6 STREAM; 512 rows
 //           1.15 TFLOP/s of 2.7 from L1 (sums of a slice to and from L2 cost the rest), oneDNN 0.54-0.83
-// Rejected  unpacking FP8 a scale block at a time for few rows (9 GB/s: unpacking and memory take turns); prefetching
-//           8 KB ahead (fills the line buffers, -40 %); prefetching activations from L2 (no gain)
+// Rejected  unpacking FP8 a scale block at a time for few rows (9 GB/s: unpacking and memory take turns);
+//           prefetching 8 KB ahead (fills the line buffers, -40 %), or activations from L2 (no gain)
 #include "kernels/cpu/pairs.hpp"
 
 namespace troupe::kernels {

@@ -1,6 +1,5 @@
-// Math      l = x Wᵀ;  s = sigmoid(l) or softmax(l);  b = s + bias;  groups by the sum of their two best b (noaux_tc)
-// or
-//           their best s (group_limited_greedy);  top_k of b in the kept groups;  w = s[chosen] (/ sum) * scaling
+// Math      l = x Wᵀ;  s = sigmoid(l) or softmax(l);  b = s + bias;  groups by the sum of their two best b (noaux_tc),
+//           or their best s (group_limited_greedy);  top_k of b in them;  w = s[chosen] (/ sum) * scaling
 // Shapes    x [n, hidden] f32;  W [experts, hidden] exact, fp32 products;  out [n, top_k], experts ascending
 // Roofline  decode: W read once (R1: 3.7 MB of bf16 a layer); choosing is a few thousand comparisons a row
 #include "kernels/cpu/router.hpp"
