@@ -19,6 +19,12 @@ step "Python environment of the client tests"
 step "tests"
 ctest --preset dev -j "$jobs"
 
+if command -v nvcc >/dev/null; then
+  step "CUDA kernels compile (they run on a Hopper machine: ctest --preset gpu)"
+  cmake --preset gpu >/dev/null
+  cmake --build --preset gpu -j "$jobs" --target gpu_kernels cuda_bench -- --quiet
+fi
+
 if [ "${1:-}" != --quick ]; then
   step "fuzzers"
   cmake --preset fuzz >/dev/null
