@@ -19,6 +19,11 @@ void deliver(self_pointer self, std::vector<token_event> events) {
     self->send(owner, std::move(message));
 }
 
+void log_idle(const exec::step_stats& s) {
+  log::debug("idle after {} steps: {} tokens, {} of {} drafts accepted", s.steps, s.generation_tokens,
+             s.drafts_accepted, s.drafts_proposed);
+}
+
 void keep_stepping(self_pointer self) {
   if (self->state.stepping || !self->state.loop->has_work()) return;
   self->state.stepping = true;
@@ -59,6 +64,7 @@ void step(self_pointer self) {
   } else {
     on_experts_away(self, events.error());
   }
+  if (!self->state.loop->has_work()) log_idle(self->state.loop->stats());
   keep_stepping(self);
 }
 
