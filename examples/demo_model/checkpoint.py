@@ -59,6 +59,12 @@ def quantise_state(state):
     return result
 
 
+def as_bf16(state):
+    """BF16 for all but FP8 codes, their scales and the correction biases, which stay float32."""
+    keep = lambda name, t: t.dtype == torch.float8_e4m3fn or name.endswith(("_scale_inv", "_bias"))
+    return {name: t if keep(name, t) else t.bfloat16() for name, t in state.items()}
+
+
 def save_checkpoint(folder, config, state, shards=1):
     """Writes config.json and the tensors: model.safetensors, or shards of about equal size and an index."""
     folder = Path(folder)

@@ -3,7 +3,7 @@
 
     ./evaluate.py [--url http://127.0.0.1:8000] [--problems 1000] [--concurrency 16]
 
-Prints accuracy by task, the server's token usage and speed; exits 1 when fewer than 95 % are right (or a request fails).
+Prints accuracy by task, the server's token usage and speed; exits 1 when fewer than 95 % are right.
 """
 
 import argparse

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
+import phrases
 import problems
 from checkpoint import write_json
 
@@ -86,7 +87,7 @@ def train_merges():
     )
     rng = random.Random(SEED)
     drawn = (problems.draw(rng) for _ in range(PROBLEMS))
-    extra = [*problems.SYSTEM_PROMPTS, *problems.BOXED_HINTS] * 500
+    extra = [*phrases.SYSTEM_PROMPTS, *phrases.BOXED_HINTS] * 500
     texts = [text for p in drawn for text in (p.question, p.thinking + "\n", "\n\n" + p.answer)]
     tokenizer.train_from_iterator(texts + extra, trainer)
     return tokenizer
@@ -126,9 +127,8 @@ def main():
         },
     }
     write_json(HERE / "tokenizer.json", file)
-    token = lambda text: {  # noqa: E731
-        "__type": "AddedToken", "content": text, "lstrip": False, "normalized": True, "rstrip": False, "single_word": False
-    }  # fmt: skip
+    flags = {"lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
+    token = lambda text: {"__type": "AddedToken", "content": text, **flags}
     config = {
         "add_bos_token": True,
         "add_eos_token": False,

@@ -1,7 +1,7 @@
 """DeepSeek-V3's architecture for training: flat token streams, every linear's weight seen through FP8.
 
 Numerically the model of model-spec sections 3 to 7 and 10, arranged for speed: documents lie one after another in a
-flat [tokens] stream, all experts of a layer are one wide matrix, and an expert that a token did not choose has weight 0.
+flat [tokens] stream, all experts of a layer are one wide matrix, and an expert not chosen has weight 0.
 The names in `Layer` are those of the checkpoint; `export_state` cuts the wide matrices back into experts.
 """
 
@@ -75,7 +75,7 @@ def yarn():
     """(inverse frequencies, softmax scale) of model-spec 5.1 and 5.3."""
     s = C["rope_scaling"]
     base, length, factor = C["rope_theta"], s["original_max_position_embeddings"], s["factor"]
-    correction = lambda turns: ROPE * math.log(length / (2 * math.pi * turns)) / (2 * math.log(base))  # noqa: E731
+    correction = lambda turns: ROPE * math.log(length / (2 * math.pi * turns)) / (2 * math.log(base))
     low, high = max(math.floor(correction(s["beta_fast"])), 0), min(math.ceil(correction(s["beta_slow"])), ROPE - 1)
     i = torch.arange(ROPE // 2, dtype=torch.float32)
     plain = base ** (-2 * i / ROPE)
@@ -135,7 +135,7 @@ class Layer(nn.Module):
         width = C["intermediate_size"] if dense else (EXPERTS + C["n_shared_experts"]) * WIDTH
         # The residual stream collects 2 * layers branches: start each of them small.
         branch = (2 * C["num_hidden_layers"]) ** -0.5
-        matrix = lambda rows, columns, gain=1.0: nn.Parameter(torch.randn(rows, columns) * gain * columns**-0.5)  # noqa: E731
+        matrix = lambda rows, columns, gain=1.0: nn.Parameter(torch.randn(rows, columns) * gain * columns**-0.5)
         self.input_layernorm = nn.Parameter(torch.ones(hidden))
         self.post_attention_layernorm = nn.Parameter(torch.ones(hidden))
         self.q_a_proj, self.q_b_proj = matrix(rank, hidden), matrix(HEADS * (NOPE + ROPE), rank)
@@ -224,7 +224,9 @@ def export_state(masters, biases):
         parts = tensor.split(WIDTH, dim=1 if name == "down_proj" else 0)
         for e in range(EXPERTS):
             state[f"{prefix}.mlp.experts.{e}.{name}.weight"] = parts[e]
-        state[f"{prefix}.mlp.shared_experts.{name}.weight"] = torch.cat(parts[EXPERTS:], 1 if name == "down_proj" else 0)
+        state[f"{prefix}.mlp.shared_experts.{name}.weight"] = torch.cat(
+            parts[EXPERTS:], 1 if name == "down_proj" else 0
+        )
 
     for full, tensor in masters.items():
         if full in top:
@@ -247,6 +249,5 @@ def export_state(masters, biases):
             state[f"{prefix}.{name}.weight"] = tensor
         else:
             state[f"{prefix}.self_attn.{name}.weight"] = tensor
-    state = checkpoint.quantise_state({name: tensor.detach().float().contiguous() for name, tensor in state.items()})
-    keep = lambda name, t: t.dtype == torch.float8_e4m3fn or name.endswith(("_scale_inv", "_bias"))  # noqa: E731
-    return {name: t if keep(name, t) else t.bfloat16() for name, t in state.items()}
+    state = {name: tensor.detach().float().contiguous() for name, tensor in state.items()}
+    return checkpoint.as_bf16(checkpoint.quantise_state(state))

@@ -4,7 +4,7 @@
 
 The corpus is endless: worker processes draw problems from (seed, batch number). The learning rate falls with the time
 used, so the run ends on time on any machine; with `--steps` it falls with the step count and is repeatable.
-FP8 is part of training: the forward pass uses the weights as the checkpoint will hold them, the optimiser keeps float32.
+FP8 is part of training: the forward pass uses the weights as the checkpoint will hold them.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 
 import checkpoint
+import phrases
 import problems
 from model import CONFIG, DOCUMENT_TOKENS_MAX, Model, export_state, is_quantised
 
@@ -43,7 +44,7 @@ def draw_document(rng):
     """(prompt, response) of one training document, now and then with a system prompt, a hint or earlier turns."""
     problem, history, system = problems.draw(rng), "", ""
     if rng.random() < 0.05:
-        system = rng.choice(problems.SYSTEM_PROMPTS)
+        system = rng.choice(phrases.SYSTEM_PROMPTS)
     if rng.random() < 0.08:
         for _ in range(rng.randrange(1, 3)):
             earlier = problems.draw(rng)
@@ -51,7 +52,7 @@ def draw_document(rng):
             history += f"{USER}{earlier.question}{ASSISTANT}{rng.choice((chr(10) * 2, ''))}{earlier.answer}{EOS}"
     text = prompt(problem, history, system)
     if rng.random() < 0.06:
-        text = text.replace(problem.question, problem.question + rng.choice(problems.BOXED_HINTS))
+        text = text.replace(problem.question, problem.question + rng.choice(phrases.BOXED_HINTS))
     return text, problem.response + EOS
 
 
@@ -102,7 +103,7 @@ def to_device(batch, device):
     ids, positions, learned, starts = (torch.from_numpy(part) for part in batch)
     if device.type == "cuda":
         ids, positions, learned, starts = (t.pin_memory() for t in (ids, positions, learned, starts))
-    move = lambda t, dtype: t.to(device, non_blocking=True).to(dtype)  # noqa: E731
+    move = lambda t, dtype: t.to(device, non_blocking=True).to(dtype)
     return move(ids, torch.int64), move(positions, torch.int32), move(learned, torch.bool), move(starts, torch.int32)
 
 
@@ -186,7 +187,7 @@ def main():
     args = parser.parse_args()
 
     begin = time.monotonic()
-    say = lambda text: print(f"[{time.monotonic() - begin:6.1f} s] {text}", flush=True)  # noqa: E731
+    say = lambda text: print(f"[{time.monotonic() - begin:6.1f} s] {text}", flush=True)
     pool = multiprocessing.get_context("fork").Pool(args.workers, load_tokenizer)
     stream = batches(pool, args.seed, args.batch_tokens, args.workers)
     held_out, tasks = held_out_batch(args.seed + 1, 10 * args.batch_tokens // 1100, args.batch_tokens)

@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 DEMO = HERE.parents[1] / "examples" / "demo_model"
 sys.path.insert(0, str(DEMO))
 
-import checkpoint  # noqa: E402
+import checkpoint
 
 torch.set_num_threads(1)  # small tensors: threads would only wait for each other
 transformers.logging.set_verbosity_error()
@@ -35,7 +35,11 @@ def load_models(folder):
         checkpoint.save_checkpoint(plain, config, {name: tensor.float() for name, tensor in state.items()})
         for dtype in (torch.float32, torch.bfloat16):
             model, info = DeepseekV3ForCausalLM.from_pretrained(
-                plain, dtype=dtype, attn_implementation="eager", experts_implementation="eager", output_loading_info=True
+                plain,
+                dtype=dtype,
+                attn_implementation="eager",
+                experts_implementation="eager",
+                output_loading_info=True,
             )
             mtp = f"model.layers.{config['num_hidden_layers']}."
             unexpected = [key for key in info["unexpected_keys"] if not key.startswith(mtp)]
@@ -123,7 +127,7 @@ class mtp_module:
         self.layer = DeepseekV3DecoderLayer(config, config.num_hidden_layers).eval()
         own = dict(self.own)
         experts = range(config.n_routed_experts)
-        part = lambda kind: torch.stack([own[f"mlp.experts.{e}.{kind}_proj.weight"] for e in experts])  # noqa: E731
+        part = lambda kind: torch.stack([own[f"mlp.experts.{e}.{kind}_proj.weight"] for e in experts])
         own["mlp.experts.gate_up_proj"] = torch.cat([part("gate"), part("up")], dim=1)
         own["mlp.experts.down_proj"] = part("down")
         self.layer.load_state_dict({name: own[name] for name in self.layer.state_dict()})
@@ -134,7 +138,7 @@ class mtp_module:
 
     @torch.no_grad()
     def logits(self, ids):
-        """Row i, of [tokens - 1, vocab], predicts token i+2 from post-norm hidden state i and the embedding of token i+1."""
+        """[tokens - 1, vocab]: row i predicts token i+2 from post-norm hidden state i and the embedding of i+1."""
         ids = torch.tensor([ids])
         hidden = self.model.model(ids, use_cache=False).last_hidden_state[:, :-1]
         embedded = self.model.model.embed_tokens(ids[:, 1:])
@@ -152,7 +156,11 @@ def write(folder, tensors, record):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "golden.safetensors")
-    record["provenance"] = {"torch": torch.__version__, "transformers": transformers.__version__, **record["provenance"]}
+    record["provenance"] = {
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        **record["provenance"],
+    }
     text = json.dumps(record, ensure_ascii=False, indent=1)
     # One line per list of numbers keeps the file readable and its diffs short.
     text = re.sub(r"\[\s+([-\d.,\se+]+?)\s+\]", lambda m: "[" + " ".join(m.group(1).split()) + "]", text)

@@ -1,7 +1,7 @@
-"""Golden data of examples/demo_model: 50 prompts with transformers' float32 greedy continuations, logits, router choices.
+"""Golden data of examples/demo_model: 50 prompts with transformers' greedy continuations, logits, router choices.
 
-    build/venv/bin/python tests/golden/make_demo.py                   writes demo/
-    build/venv/bin/python tests/golden/make_demo.py --accuracy 300    greedy accuracy of the exported folder in transformers
+build/venv/bin/python tests/golden/make_demo.py                   writes demo/
+build/venv/bin/python tests/golden/make_demo.py --accuracy 300    greedy accuracy of the exported folder in transformers
 """
 
 import argparse
@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 import golden
 from golden import DEMO, HERE
 
+import phrases
 import problems
 import train
 
@@ -28,14 +29,14 @@ LONG_PROMPT_TURNS = 40  # prompt 3 exceeds original_max_position_embeddings = 10
 
 
 def draw_prompts():
-    """(task, text): held-out problems; 3 is a long conversation, every tenth has a system prompt, the next one a past turn."""
+    """(task, text): held-out problems; 3 is a long conversation, some have a system prompt or an earlier turn."""
     rng, texts = random.Random(SEED), []
     by_task = collections.defaultdict(list)
     for problem in problems.held_out_problems(SEED, 8 * PROMPTS):
         by_task[problem.task].append(problem)
     for i in range(PROMPTS):
         problem = list(by_task.values())[i % len(by_task)].pop()
-        system = rng.choice(problems.SYSTEM_PROMPTS) if i % 10 == 4 else ""
+        system = rng.choice(phrases.SYSTEM_PROMPTS) if i % 10 == 4 else ""
         past = LONG_PROMPT_TURNS if i == 3 else int(i % 10 == 5)
         turns = [problems.draw(rng) for _ in range(past)]
         history = "".join(f"{train.USER}{t.question}{train.ASSISTANT}\n\n{t.answer}{train.EOS}" for t in turns)
@@ -99,7 +100,7 @@ if __name__ == "__main__":
     parser.add_argument("--bf16", action="store_true", help="accuracy of the bfloat16 model")
     args = parser.parse_args()
     tokenizer = Tokenizer.from_file(str(DEMO / "tokenizer.json"))
-    encode = lambda text: tokenizer.encode(text, add_special_tokens=False).ids  # noqa: E731
+    encode = lambda text: tokenizer.encode(text, add_special_tokens=False).ids
     model, half, state = golden.load_models(DEMO)
     if args.accuracy:
         accuracy(half if args.bf16 else model, tokenizer, encode, args.accuracy)

@@ -1,6 +1,6 @@
 """Makes the tiny checkpoints of model-spec section 14 and what transformers computes with them (CPU, float32 and bf16).
 
-    build/venv/bin/python tests/golden/make_tiny.py [NAME...]
+build/venv/bin/python tests/golden/make_tiny.py [NAME...]
 """
 
 import random
@@ -159,13 +159,10 @@ def random_state(config, generator):
 
 
 def stored(state, storage):
-    """The state in the dtypes of the file: correction biases stay float32, FP8 files keep BF16 for the rest."""
-    if storage == "fp8":
-        state = checkpoint.quantise_state(state)
+    """The state in the dtypes of the file."""
     if storage == "f32":
         return state
-    keep = lambda name, t: t.dtype == torch.float8_e4m3fn or name.endswith(("_scale_inv", "_bias"))  # noqa: E731
-    return {name: t if keep(name, t) else t.bfloat16() for name, t in state.items()}
+    return checkpoint.as_bf16(checkpoint.quantise_state(state) if storage == "fp8" else state)
 
 
 @torch.no_grad()
