@@ -99,7 +99,7 @@ struct f8_weights {
   }
 };
 
-template <_mm_hint Cache>
+template <auto Cache>
 inline void prefetch(const std::byte* from, std::int64_t bytes) {
   for (std::int64_t i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(from + i), Cache);
 }
