@@ -20,6 +20,7 @@ endfunction()
 
 troupe_import(caf HEADER caf/actor.hpp LIBS caf_core caf_io)
 target_link_libraries(caf INTERFACE Threads::Threads)
+troupe_import(ucx HEADER ucp/api/ucp.h LIBS ucp uct ucs)
 troupe_import(prometheus HEADER prometheus/registry.h LIBS prometheus-cpp-core)
 troupe_import(cli11 HEADER CLI/CLI.hpp)
 

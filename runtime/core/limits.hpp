@@ -66,6 +66,24 @@ inline constexpr int prompt_logprob_rows_max = 64;
 /// Tokens in one page of the latent cache (FlashMLA's page size, and the CUDA kernels').
 inline constexpr int page_tokens = 64;
 
+// Transport between processes.
+inline constexpr std::size_t segment_pool_bytes_max = 256u << 20; // kept for reuse; more goes back to the system
+inline constexpr std::size_t frame_meta_bytes_max = 64u << 20;    // a batch job's requests travel as one message
+inline constexpr std::size_t frame_segments_max = 64;
+inline constexpr std::size_t segment_bytes_max = 1u << 30;
+inline constexpr std::size_t peers_max = 4096;
+/// What one peer may have sent that its receivers have not handled yet; beyond that its frames wait at the sender ...
+inline constexpr std::size_t peer_credit_frames = 4096;
+inline constexpr std::size_t peer_credit_bytes = 256u << 20;
+/// ... and beyond this the sender gets `overloaded`.
+inline constexpr std::size_t peer_waiting_bytes_max = 256u << 20;
+inline constexpr std::chrono::milliseconds connect_timeout{5'000};
+inline constexpr std::chrono::milliseconds handshake_timeout{5'000};
+/// A peer is asked for a sign of life this often when nothing else came from it ...
+inline constexpr std::chrono::milliseconds ping_interval{200};
+/// ... and lost after so long without one: its progress thread stands still (SIGSTOP) or the link does.
+inline constexpr std::chrono::milliseconds ping_timeout{1'000};
+
 // Cluster.
 inline constexpr std::chrono::milliseconds rpc_timeout{10'000};
 inline constexpr std::size_t message_bytes_max = 1u << 30; // one array of one message between actors
