@@ -13,6 +13,17 @@ extern char** environ;
 
 namespace troupe::launch {
 
+namespace {
+
+sigset_t only_sigterm() {
+  sigset_t out;
+  sigemptyset(&out);
+  sigaddset(&out, SIGTERM);
+  return out;
+}
+
+} // namespace
+
 result<pid_t> process_host::start(const std::string& name, const std::vector<std::string>& arguments) {
   std::vector<char*> argv{const_cast<char*>("troupe")};
   for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
@@ -22,8 +33,15 @@ result<pid_t> process_host::start(const std::string& name, const std::vector<std
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
   posix_spawn_file_actions_addclosefrom_np(&files, 3);
+  // A SIGTERM that comes before the child can handle it waits until the child says so: accept_sigterm().
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+  const auto held = only_sigterm();
+  posix_spawnattr_setsigmask(&attributes, &held);
   pid_t pid = 0;
-  const int failed = posix_spawn(&pid, "/proc/self/exe", &files, nullptr, argv.data(), environ);
+  const int failed = posix_spawn(&pid, "/proc/self/exe", &files, &attributes, argv.data(), environ);
+  posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&files);
   if (failed) return error{errc::bug, "cannot start " + name + ": " + std::strerror(failed)};
   children_.emplace(pid, name);
@@ -55,6 +73,11 @@ void process_host::signal(pid_t pid, int signal) const {
 void die_with_parent(pid_t parent) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) std::_Exit(1);
+}
+
+void accept_sigterm() {
+  const auto held = only_sigterm();
+  pthread_sigmask(SIG_UNBLOCK, &held, nullptr);
 }
 
 } // namespace troupe::launch

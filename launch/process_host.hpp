@@ -39,4 +39,7 @@ class process_host {
 /// In the child, first thing: end with the parent. Ends at once if the parent is gone already.
 void die_with_parent(pid_t parent);
 
+/// In the child, as soon as it handles SIGTERM: process_host starts it with the signal held back, so that none is lost.
+void accept_sigterm();
+
 } // namespace troupe::launch

@@ -56,6 +56,7 @@ class role_process {
   result<void> serve() {
     boost::asio::signal_set leave(loop_, SIGTERM);
     leave.async_wait([](auto, int) {});
+    accept_sigterm();
     TROUPE_ASSIGN(const auto peer, carrier_->connect(flags_.supervisor));
     supervisor_ = caf::actor_cast<supervisor_actor>(peer);
     TROUPE_ASSIGN(const auto assignment, join(system_, supervisor_, flags_.name));

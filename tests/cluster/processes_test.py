@@ -1,5 +1,6 @@
 """A cluster of processes answers what one process answers, whatever happens to its roles."""
 
+import os
 import pathlib
 import signal
 import subprocess
@@ -15,6 +16,12 @@ def is_running(pid):
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] != "Z"
     except OSError:
         return False
+
+
+def children(pid):
+    """Of every thread."""
+    files = pathlib.Path(f"/proc/{pid}/task").glob("*/children")
+    return {int(child) for file in files for child in file.read_text().split()}
 
 
 class processes(unittest.TestCase):
@@ -69,6 +76,16 @@ class processes(unittest.TestCase):
                 pid = company.roles()[role]["pid"]
                 self.check(self.under_load(company, role, signal.SIGTERM), 30)
                 self.assertIn(f"{role} (process {pid}) ended with status 0", company.log())
+
+    def test_a_role_told_to_leave_in_its_first_moments_leaves_well(self):
+        with Company() as company:
+            before = children(company.process.pid)
+            company.kill("expert_shard-0", signal.SIGTERM)
+            while not (born := children(company.process.pid) - before):
+                self.assertIsNone(company.process.poll())
+            os.kill(born.pop(), signal.SIGTERM)
+            company.wait_replaced("expert_shard-0", restarts=2)
+            self.assertEqual(company.log().count("ended with status 0"), 2)
 
     def test_process_0_drains_everybody_on_sigterm_and_finishes_what_runs(self):
         for shards in (0, 2):
