@@ -25,8 +25,7 @@ expert_shard_actor::behavior_type expert_shard(self_pointer self, std::shared_pt
   return {
       [self](const dispatch_rows& message) { return run(self, message); },
       [self](report_atom) {
-        self->send(self->state.parts->supervisor,
-                   role_progress{self->state.parts->process, self->state.steps, 0, 0, 0});
+        self->send(self->state.parts->supervisor, role_progress{self->state.parts->process, {self->state.steps}});
         self->delayed_send(self, limits::heartbeat_interval, report_atom_v);
       },
       [self](drain_atom) { return leave_cluster(self, self->state.parts->supervisor, self->state.parts->process); },

@@ -23,7 +23,9 @@ struct role_status {
   std::int64_t step_age_ms = 0; ///< since the counter moved while there was work; 0 when idle
   std::int32_t running = 0;     ///< requests (kv_cache) or dispatches (expert_shard) in work
   std::int32_t waiting = 0;
-  double kv_usage = 0; ///< pages in use / pages
+  double kv_usage = 0;               ///< pages in use / pages
+  std::uint64_t drafts_proposed = 0; ///< tokens of the MTP module, and how many of them were right
+  std::uint64_t drafts_accepted = 0;
   std::uint32_t restarts = 0;
 };
 

@@ -3,6 +3,7 @@
 
 #include "actors/generation_service.hpp"
 #include "actors/serving_options.hpp"
+#include "runtime/cluster/membership.hpp"
 #include "runtime/core/generation.hpp"
 #include "runtime/core/limits.hpp"
 #include "runtime/moe/dispatch.hpp"
@@ -92,7 +93,7 @@ typename Inspector::result_type inspect(Inspector& f, token_event& x) {
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, role_status& x) {
   return f(caf::meta::type_name("role_status"), x.role, x.name, x.device, x.state, x.pid, x.steps, x.step_age_ms,
-           x.running, x.waiting, x.kv_usage, x.restarts);
+           x.running, x.waiting, x.kv_usage, x.drafts_proposed, x.drafts_accepted, x.restarts);
 }
 
 template <class Inspector>
@@ -105,6 +106,16 @@ typename Inspector::result_type inspect(Inspector& f, serving_options& x) {
   return f(caf::meta::type_name("serving_options"), x.model_dir, x.dtype, x.threads, x.max_num_seqs,
            x.max_num_batched_tokens, x.max_model_len, x.kv_cache_ratio, x.seed, x.speculative);
 }
+
+namespace cluster {
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, progress_report& x) {
+  return f(caf::meta::type_name("progress_report"), x.steps, x.running, x.waiting, x.kv_usage, x.drafts_proposed,
+           x.drafts_accepted);
+}
+
+} // namespace cluster
 
 namespace moe {
 

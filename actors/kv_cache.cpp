@@ -70,7 +70,8 @@ void step(self_pointer self) {
 
 role_progress progress(self_pointer self) {
   const auto& s = self->state.loop->stats();
-  return {self->state.parts->process, s.steps, s.running, s.waiting, s.pages > 0 ? double(s.pages_used) / s.pages : 0};
+  const auto kv_usage = s.pages > 0 ? double(s.pages_used) / s.pages : 0;
+  return {self->state.parts->process, {s.steps, s.running, s.waiting, kv_usage, s.drafts_proposed, s.drafts_accepted}};
 }
 
 } // namespace

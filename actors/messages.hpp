@@ -82,12 +82,9 @@ struct role_assignment {
 /// Progress of one role, sent every limits::heartbeat_interval.
 struct role_progress {
   process_id process;
-  std::uint64_t steps = 0;
-  std::int32_t running = 0;
-  std::int32_t waiting = 0;
-  double kv_usage = 0;
+  cluster::progress_report report;
 
-  auto fields() { return std::tie(process, steps, running, waiting, kv_usage); }
+  auto fields() { return std::tie(process, report); }
 };
 
 /// The role is loaded and serves (roles without an actor that others call: the router).

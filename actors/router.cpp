@@ -68,7 +68,7 @@ void report(self_pointer self) {
   const auto& core = self->state.core;
   deliver(self, self->state.core.expire(now(self)));
   self->send(self->state.supervisor,
-             role_progress{self->state.process, core.steps(), core.running(), core.waiting(), 0});
+             role_progress{self->state.process, {core.steps(), core.running(), core.waiting()}});
   self->delayed_send(self, limits::heartbeat_interval, report_atom_v);
   answer_drains(self);
 }

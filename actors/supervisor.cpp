@@ -146,7 +146,7 @@ supervisor_actor::behavior_type supervisor(self_pointer self, supervisor_parts p
       },
       [self, &state](const role_progress& m) {
         ++state.steps;
-        state.core.progress(m.process, {m.steps, m.running, m.waiting, m.kv_usage}, now(self));
+        state.core.progress(m.process, m.report, now(self));
       },
       [self](const role_draining& message) {
         self->state.core.draining(message.process, now(self));

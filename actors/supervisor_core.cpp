@@ -89,6 +89,8 @@ role_status supervisor_core::row(const place& p, time_point now) const {
   out.running = m->progress.running;
   out.waiting = m->progress.waiting;
   out.kv_usage = m->progress.kv_usage;
+  out.drafts_proposed = m->progress.drafts_proposed;
+  out.drafts_accepted = m->progress.drafts_accepted;
   out.restarts = m->restarts;
   return out;
 }

@@ -47,6 +47,8 @@ http_reply status(const handler_context& context) {
                                  {"running", r.running},
                                  {"waiting", r.waiting},
                                  {"kv_usage", r.kv_usage},
+                                 {"drafts_proposed", r.drafts_proposed},
+                                 {"drafts_accepted", r.drafts_accepted},
                                  {"restarts", r.restarts}});
   return json_reply(json::object{{"model", context.completions.text().model_name},
                                  {"version", context.options.version},

@@ -109,6 +109,10 @@ std::string gateway_metrics::text(const cluster_status& cluster) {
   auto running = gauge_family("troupe_num_requests_running", "Requests in the batch.");
   auto waiting = gauge_family("troupe_num_requests_waiting", "Requests waiting for a place in the batch.");
   auto usage = gauge_family("troupe_kv_cache_usage_perc", "Pages in use, 1 means all.");
+  auto drafts = gauge_family("troupe_spec_decode_num_draft_tokens_total", "Tokens drafted by the MTP module.",
+                             prometheus::MetricType::Counter);
+  auto accepted = gauge_family("troupe_spec_decode_num_accepted_tokens_total", "Drafts that were right.",
+                               prometheus::MetricType::Counter);
   auto ready = gauge_family("troupe_role_ready", "1 if the role serves.");
   auto steps =
       gauge_family("troupe_role_steps_total", "Progress counter of the role.", prometheus::MetricType::Counter);
@@ -121,13 +125,15 @@ std::string gateway_metrics::text(const cluster_status& cluster) {
       add(running, role.running, engine);
       add(waiting, role.waiting, engine);
       add(usage, role.kv_usage, engine);
+      add(drafts, static_cast<double>(role.drafts_proposed), engine);
+      add(accepted, static_cast<double>(role.drafts_accepted), engine);
     }
     add(ready, role.state == "ready" ? 1 : 0, {{"role", role.name}});
     add(steps, static_cast<double>(role.steps), {{"role", role.name}});
     add(restarts, role.restarts, {{"role", role.name}});
   }
   auto all = families_->registry.Collect();
-  for (auto* family : {&running, &waiting, &usage, &ready, &steps, &restarts})
+  for (auto* family : {&running, &waiting, &usage, &drafts, &accepted, &ready, &steps, &restarts})
     if (!family->metric.empty()) all.push_back(std::move(*family));
   return prometheus::TextSerializer().Serialize(all);
 }

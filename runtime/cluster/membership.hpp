@@ -37,6 +37,8 @@ struct progress_report {
   std::int32_t running = 0;
   std::int32_t waiting = 0;
   double kv_usage = 0;
+  std::uint64_t drafts_proposed = 0; ///< tokens of the MTP module; only grows
+  std::uint64_t drafts_accepted = 0;
 };
 
 struct member {

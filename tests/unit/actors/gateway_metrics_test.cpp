@@ -45,10 +45,14 @@ BOOST_AUTO_TEST_CASE(roles_that_have_left_are_no_longer_shown) {
   role.running = 3;
   role.waiting = 2;
   role.kv_usage = 0.5;
+  role.drafts_proposed = 9;
+  role.drafts_accepted = 7;
   const auto text = metrics.text({.ready = true, .roles = {role}});
   BOOST_TEST(has(text, R"(troupe_num_requests_running{model_name="tiny",engine="kv_cache-0"} 3)"));
   BOOST_TEST(has(text, R"(troupe_num_requests_waiting{model_name="tiny",engine="kv_cache-0"} 2)"));
   BOOST_TEST(has(text, R"(troupe_kv_cache_usage_perc{model_name="tiny",engine="kv_cache-0"} 0.5)"));
+  BOOST_TEST(has(text, R"(troupe_spec_decode_num_draft_tokens_total{model_name="tiny",engine="kv_cache-0"} 9)"));
+  BOOST_TEST(has(text, R"(troupe_spec_decode_num_accepted_tokens_total{model_name="tiny",engine="kv_cache-0"} 7)"));
   BOOST_TEST((metrics.text({}).find("kv_cache-0") == std::string::npos));
 }
 

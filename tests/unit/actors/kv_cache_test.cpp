@@ -172,7 +172,7 @@ BOOST_AUTO_TEST_CASE(progress_is_reported_at_every_heartbeat) {
 
   BOOST_REQUIRE(reports.size() >= 2u);
   BOOST_TEST(reports.back().process.value == 7u);
-  BOOST_TEST(reports.back().steps > 0u);
+  BOOST_TEST(reports.back().report.steps > 0u);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
