@@ -79,6 +79,12 @@ inline constexpr std::size_t peer_credit_bytes = 256u << 20;
 inline constexpr std::size_t peer_waiting_bytes_max = 256u << 20;
 inline constexpr std::chrono::milliseconds connect_timeout{5'000};
 inline constexpr std::chrono::milliseconds handshake_timeout{5'000};
+/// What a peer says about itself once it has proved the cluster secret (net/handshake.hpp).
+inline constexpr std::size_t card_uri_bytes_max = 512;
+inline constexpr std::size_t card_address_bytes_max = 64u << 10; // a UCX worker's is a few hundred bytes
+inline constexpr std::size_t card_hello_bytes_max = 64u << 10;
+inline constexpr std::size_t secret_bytes_min = 16; // of its text; shorter ones can be guessed
+inline constexpr std::size_t secret_bytes_max = 4096;
 /// A peer is asked for a sign of life this often when nothing else came from it ...
 inline constexpr std::chrono::milliseconds ping_interval{200};
 /// ... and lost after so long without one: its progress thread stands still (SIGSTOP) or the link does.
