@@ -8,7 +8,9 @@
 #include "runtime/net/digest.hpp"
 
 #include <filesystem>
+#include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace troupe::net {
@@ -26,5 +28,21 @@ class cluster_secret {
  private:
   digest key_;
 };
+
+/// Where the secret may come from, the first that is set.
+struct secret_sources {
+  std::optional<std::string> text;    ///< $TROUPE_CLUSTER_SECRET, the secret itself
+  std::filesystem::path file;         ///< named by a flag; must exist
+  std::filesystem::path default_file; ///< made with 32 random bytes when it is not there
+};
+
+/// $TROUPE_CLUSTER_SECRET, and cluster.key in $XDG_CONFIG_HOME/troupe or ~/.config/troupe. Call before there are
+/// threads that change the environment.
+secret_sources secret_sources_from_environment(std::filesystem::path file_of_flag = {});
+
+/// Several processes may make the default file at the same time: all end up with the same one.
+/// Errors: bad_input with one line that names the source and never the secret: too short or long, a file that is not
+/// there, belongs to somebody else, or may be read by others (as ssh refuses a key).
+result<cluster_secret> load_cluster_secret(const secret_sources& from);
 
 } // namespace troupe::net
