@@ -29,9 +29,10 @@ openai::api_error given_up() {
 
 } // namespace
 
-openai::reply<std::shared_ptr<completion_task>>
-completion_task::start(completion_service& service, openai::endpoint where, const boost::json::object& body,
-                       boost::asio::any_io_executor serial, answer_sink sink) {
+openai::reply<std::shared_ptr<completion_task>> completion_task::start(completion_service& service,
+                                                                       openai::endpoint where,
+                                                                       const boost::json::object& body, task_home home,
+                                                                       answer_sink sink) {
   TROUPE_ASSIGN(auto request, openai::parse_request(where, body));
   TROUPE_ASSIGN(auto plans, openai::plan(request, service.text(), service.next_number()));
   std::vector<generation_request> generations;
@@ -44,7 +45,7 @@ completion_task::start(completion_service& service, openai::endpoint where, cons
   openai::answer_head head{answer_id(where, generations.front().id), unix_time(), service.text().model_name};
   openai::completion answer(std::move(request), std::move(plans), service.text(), std::move(head));
   std::shared_ptr<completion_task> task(new completion_task(service, std::move(answer), std::move(sink)));
-  TROUPE_TRY(task->submit(generations, std::move(serial)));
+  TROUPE_TRY(task->submit(generations, home));
   return task;
 }
 
@@ -58,12 +59,11 @@ completion_task::~completion_task() {
   for (std::size_t i = 0; i < generations_.size(); ++i) close(i, "abort");
 }
 
-// Events may arrive before submit() returns, but nothing here changes while they do: they wait for `serial`.
-openai::reply<void> completion_task::submit(const std::vector<generation_request>& requests,
-                                            boost::asio::any_io_executor serial) {
+// Events may arrive before submit() returns, but nothing here changes while they do: they wait for the executor.
+openai::reply<void> completion_task::submit(const std::vector<generation_request>& requests, const task_home& home) {
   for (std::size_t i = 0; i < requests.size(); ++i) {
-    auto sink = [serial, i, weak = weak_from_this()](const token_event& event) {
-      boost::asio::post(serial, [weak, i, event] {
+    auto sink = [home, i, weak = weak_from_this()](const token_event& event) {
+      boost::asio::post(home.executor, [weak, i, event] {
         if (const auto task = weak.lock()) task->on_event(i, event);
       });
     };

@@ -27,14 +27,21 @@ struct answer_part {
 /// Called on the task's executor, never after a part that was the last.
 using answer_sink = std::function<void(answer_part)>;
 
+/// Where a task runs, one call at a time. A token sink may be the last that holds it, in a thread of the service and
+/// after its gateway is gone: so the execution context lives as long as its executor.
+struct task_home {
+  std::shared_ptr<void> context;
+  boost::asio::any_io_executor executor; ///< declared last: destroyed first
+};
+
 /// Destroying it frees its generations within one step. All but start() belongs to its executor.
 class completion_task : public std::enable_shared_from_this<completion_task> {
  public:
   /// Checks `body`, tokenizes and submits; takes milliseconds for long prompts, so call it on a thread that may.
-  /// `serial` is where `sink` and everything else runs, one call at a time. Errors: whatever the client has to be told.
+  /// `sink` and everything else runs on `home`. Errors: whatever the client has to be told.
   static openai::reply<std::shared_ptr<completion_task>> start(completion_service& service, openai::endpoint where,
-                                                               const boost::json::object& body,
-                                                               boost::asio::any_io_executor serial, answer_sink sink);
+                                                               const boost::json::object& body, task_home home,
+                                                               answer_sink sink);
   ~completion_task();
 
   bool streams() const { return answer_.streams(); }
@@ -49,7 +56,7 @@ class completion_task : public std::enable_shared_from_this<completion_task> {
   };
 
   completion_task(completion_service& service, openai::completion answer, answer_sink sink);
-  openai::reply<void> submit(const std::vector<generation_request>& requests, boost::asio::any_io_executor serial);
+  openai::reply<void> submit(const std::vector<generation_request>& requests, const task_home& home);
   void on_event(std::size_t i, const token_event& event);
   void measure(generation& g, const token_event& event);
   void close(std::size_t i, const std::string& reason);

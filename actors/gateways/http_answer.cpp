@@ -47,7 +47,7 @@ asio::awaitable<bool> http_session::complete(openai::endpoint where, std::string
   auto started = co_await on_worker([&]() -> openai::reply<std::shared_ptr<completion_task>> {
     if (house_.draining) return openai::to_api_error({errc::disconnected, "this server is draining"});
     TROUPE_ASSIGN(const auto object, openai::parse_object(body));
-    return completion_task::start(house_.completions, where, object, stream_.get_executor(),
+    return completion_task::start(house_.completions, where, object, {house_.io, stream_.get_executor()},
                                   [out](answer_part part) { out->push(std::move(part)); });
   });
   if (!started) {

@@ -8,7 +8,6 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-#include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -27,7 +26,7 @@ using asio::ip::tcp;
 
 struct http_gateway::state {
   state(http_gateway_options options, completion_service& completions)
-      : house(std::move(options), completions), acceptor(asio::make_strand(io)) {}
+      : house(std::move(options), completions), acceptor(asio::make_strand(*house.io)) {}
 
   result<void> listen();
   asio::awaitable<void> accept();
@@ -35,7 +34,6 @@ struct http_gateway::state {
   void stop();
 
   http_house house;
-  asio::io_context io;
   tcp::acceptor acceptor;
   std::uint16_t port = 0;
   std::vector<std::thread> threads;
@@ -48,7 +46,7 @@ result<void> http_gateway::state::listen() {
     return error{errc::bad_input, "cannot listen on " + options.host + ":" + port_text + ": " + why};
   };
   boost::system::error_code failed;
-  const auto found = tcp::resolver(io).resolve(options.host, port_text, tcp::resolver::passive, failed);
+  const auto found = tcp::resolver(*house.io).resolve(options.host, port_text, tcp::resolver::passive, failed);
   if (failed || found.empty()) return bad(failed.message());
   const auto endpoint = found.begin()->endpoint();
   if (endpoint.address().is_unspecified() && !options.any_interface)
@@ -61,7 +59,7 @@ result<void> http_gateway::state::listen() {
   port = acceptor.local_endpoint().port();
 
   asio::co_spawn(acceptor.get_executor(), accept(), asio::detached);
-  for (int i = 0; i < options.threads; ++i) threads.emplace_back([this] { io.run(); });
+  for (int i = 0; i < options.threads; ++i) threads.emplace_back([this] { house.io->run(); });
   return {};
 }
 
@@ -69,7 +67,8 @@ result<void> http_gateway::state::listen() {
 asio::awaitable<void> http_gateway::state::accept() {
   asio::steady_timer moment(acceptor.get_executor());
   while (acceptor.is_open()) {
-    auto [failed, socket] = co_await acceptor.async_accept(asio::make_strand(io), asio::as_tuple(asio::use_awaitable));
+    auto [failed, socket] =
+        co_await acceptor.async_accept(asio::make_strand(*house.io), asio::as_tuple(asio::use_awaitable));
     if (!failed) {
       open(std::move(socket));
     } else if (acceptor.is_open()) {
@@ -97,7 +96,7 @@ void http_gateway::state::stop() {
   house.sessions.wait_for_answers(limits::http_linger);
   house.sessions.close_all();
   house.workers.join();
-  io.stop();
+  house.io->stop();
   for (auto& thread : threads) thread.join();
   threads.clear();
 }

@@ -6,6 +6,7 @@
 #include "actors/gateways/http_gateway.hpp"
 #include "actors/gateways/http_handlers.hpp"
 
+#include <boost/asio/io_context.hpp>
 #include <boost/asio/thread_pool.hpp>
 
 #include <atomic>
@@ -68,6 +69,7 @@ struct http_house {
   std::atomic<bool> draining{false};
   std::atomic<std::uint64_t> requests{0};
   http_sessions sessions;
+  const std::shared_ptr<boost::asio::io_context> io = std::make_shared<boost::asio::io_context>(); ///< of the sockets
   boost::asio::thread_pool workers; ///< parse, tokenize and wait for the router: never on a socket's thread
 };
 

@@ -18,17 +18,17 @@ std::string answer_id(const job_table::line_ref& line) {
 } // namespace
 
 job_runner::~job_runner() {
-  thread_.stop();
-  thread_.join();
+  thread_->stop();
+  thread_->join();
   running_.clear();
 }
 
 void job_runner::run(job_table::line_ref line) {
-  boost::asio::post(thread_, [this, line = std::move(line)]() mutable { start(std::move(line)); });
+  boost::asio::post(*thread_, [this, line = std::move(line)]() mutable { start(std::move(line)); });
 }
 
 void job_runner::cancel(std::uint64_t job) {
-  boost::asio::post(thread_, [this, job] {
+  boost::asio::post(*thread_, [this, job] {
     for (auto at = running_.lower_bound({job, 0}); at != running_.end() && at->first.first == job;) {
       auto line = std::move(at->second);
       at = running_.erase(at);
@@ -43,7 +43,7 @@ void job_runner::start(job_table::line_ref line) {
   running here{std::move(line), parsed ? parsed->custom_id : "", nullptr};
   if (!parsed) return end(std::move(here), parsed.error());
   // The thread is alone: events wait until the task is in its place.
-  auto started = completion_task::start(service_, parsed->endpoint, parsed->body, thread_.get_executor(),
+  auto started = completion_task::start(service_, parsed->endpoint, parsed->body, {thread_, thread_->get_executor()},
                                         [this, where](answer_part part) { on_part(where, std::move(part)); });
   if (!started) return end(std::move(here), started.error());
   here.task = *std::move(started);

@@ -50,7 +50,7 @@ class job_runner {
 
   completion_service& service_;
   std::function<void(line_end)> on_end_;
-  boost::asio::thread_pool thread_{1};
+  std::shared_ptr<boost::asio::thread_pool> thread_ = std::make_shared<boost::asio::thread_pool>(1);
   std::map<key, running> running_; // touched on the thread only
 };
 
