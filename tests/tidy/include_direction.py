@@ -16,7 +16,7 @@ ALLOWED = {
     "runtime/sched": ["runtime/core", "runtime/kv"],
     "runtime/exec": ["runtime/core", "runtime/model", "runtime/kv", "runtime/moe", "runtime/sched", "kernels"],
     "runtime/net": ["runtime/core"],
-    "actors": ["runtime", "kernels"],
+    "actors": ["runtime", "kernels", "schemas"],
     "launch": ["actors", "runtime", "kernels"],
     "examples": ["launch", "actors", "runtime", "kernels"],
     "tests": ["tests", "launch", "actors", "runtime", "kernels", "schemas"],
