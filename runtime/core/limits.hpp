@@ -77,6 +77,8 @@ inline constexpr std::size_t peer_credit_frames = 4096;
 inline constexpr std::size_t peer_credit_bytes = 256u << 20;
 /// ... and beyond this the sender gets `overloaded`.
 inline constexpr std::size_t peer_waiting_bytes_max = 256u << 20;
+inline constexpr std::size_t peer_hot_waiting_max = 1024; // hot messages that the wire has not taken yet
+inline constexpr std::size_t handshakes_max = 256;        // under way at a time; whoever comes then is not let in
 inline constexpr std::chrono::milliseconds connect_timeout{5'000};
 inline constexpr std::chrono::milliseconds handshake_timeout{5'000};
 /// What a peer says about itself once it has proved the cluster secret (net/handshake.hpp).
@@ -89,6 +91,13 @@ inline constexpr std::size_t secret_bytes_max = 4096;
 inline constexpr std::chrono::milliseconds ping_interval{200};
 /// ... and lost after so long without one: its progress thread stands still (SIGSTOP) or the link does.
 inline constexpr std::chrono::milliseconds ping_timeout{1'000};
+/// How long a sender outside the progress thread waits for a peer that does not keep up, before its message is lost.
+inline constexpr std::chrono::milliseconds send_patience{1'000};
+inline constexpr std::size_t pinned_run_messages = 64; // that one actor handles before the wire is looked at again
+/// What must not be lost (down messages, refusals) while its peer does not keep up is tried again this often.
+inline constexpr std::size_t owed_frames_max = 65'536;
+inline constexpr std::chrono::milliseconds owed_retry_delay{10};
+inline constexpr std::size_t open_requests_max = 1u << 20; // of one process, to all peers
 
 // Cluster.
 inline constexpr std::chrono::milliseconds rpc_timeout{10'000};

@@ -1,0 +1,98 @@
+// What travels between two transports, byte by byte (little endian, as every machine this runs on is).
+//
+//   parcel   channel_header, then frames: frame_header, meta; each begins at a multiple of 16
+//   bulk     channel_header, bulk_header, sizes of segments, meta if it is short │ data: meta if it is long, segments
+//   hot      channel_header, bytes
+//
+// Pure. Invariant: nothing of a peer is read before the length that it claims has been checked.
+#pragma once
+
+#include "runtime/core/limits.hpp"
+#include "runtime/core/result.hpp"
+#include "runtime/net/credit.hpp"
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+namespace troupe::net {
+
+static_assert(std::endian::native == std::endian::little, "frames are little endian");
+
+/// Before everything: whose it is, and the room that its sender gives back.
+struct channel_header {
+  std::uint64_t tag = 0;         ///< handshake_session::send_tag
+  std::uint32_t channel = 0;     ///< peer_card::channel of the receiver
+  std::uint32_t frames_back = 0; ///< room
+  std::uint64_t bytes_back = 0;
+  std::uint32_t lane = 0; ///< of hot bytes
+  std::uint32_t reserved = 0;
+};
+static_assert(sizeof(channel_header) == 32);
+
+struct frame_header {
+  std::uint64_t stream = 0;
+  std::uint32_t sequence = 0; ///< of all frames of the channel: they are announced in the order of sending
+  std::uint32_t meta_bytes = 0;
+};
+static_assert(sizeof(frame_header) == 16);
+
+struct bulk_header {
+  frame_header frame;
+  std::uint32_t segments = 0;
+  std::uint32_t meta_in_data = 0; ///< 1: the data begins with the meta
+  std::uint64_t reserved = 0;
+};
+static_assert(sizeof(bulk_header) == 32);
+
+/// Hot lanes from transport::hot_lanes_max on are the transports' own.
+enum class control_lane : std::uint32_t {
+  room = 16,   ///< only the header counts
+  room_wanted, ///< the sender waits for room
+  ping,        ///< answer with pong
+  pong,
+  ready,   ///< the first of an acceptor: frames may follow, both ways
+  leaving, ///< the last of a sender that stops; nothing follows
+};
+
+/// More than this goes as bulk. What UCX sends in one piece, on TCP and on shared memory.
+inline constexpr std::size_t parcel_bytes_max = 8'000;
+
+constexpr std::size_t padded(std::size_t bytes) { return (bytes + 15) & ~std::size_t{15}; }
+
+struct frame_view {
+  frame_header header;
+  std::span<const std::byte> meta;
+};
+
+/// The frames of a parcel. `bytes` (without channel_header) must be aligned to 16: so are the metas, then.
+class parcel_reader {
+ public:
+  explicit parcel_reader(std::span<const std::byte> bytes) : rest_(bytes) {}
+
+  /// The next frame; nothing at the end, or when the rest is no frame.
+  std::optional<frame_view> next();
+  /// Everything has been a frame.
+  bool complete() const { return rest_.empty(); }
+
+ private:
+  std::span<const std::byte> rest_;
+};
+
+struct bulk_view {
+  frame_header frame;
+  bool meta_in_data = false;
+  std::span<const std::byte> meta; ///< when it is not in the data
+  std::size_t segment_count = 0;
+  std::array<std::uint64_t, limits::frame_segments_max> sizes{};
+  std::uint64_t data_bytes = 0; ///< what the sizes add up to
+};
+
+/// Reads what announces a bulk frame (after channel_header) whose data has `data_bytes`. Any alignment.
+/// Errors: bad_input with the field that is wrong.
+result<bulk_view> read_bulk(std::span<const std::byte> header, std::uint64_t data_bytes);
+
+} // namespace troupe::net

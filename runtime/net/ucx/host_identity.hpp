@@ -1,0 +1,12 @@
+// Who shares memory with whom: processes of one kernel in the same namespaces, of the same user.
+#pragma once
+
+#include <string>
+
+namespace troupe::net {
+
+/// Two processes with the same identity may use shared memory and wake each other by it: UCX's wake-up datagrams live
+/// in the network namespace, its memory in the mount and IPC namespaces, and copies out of a process need its pids.
+std::string host_identity();
+
+} // namespace troupe::net

@@ -1,0 +1,226 @@
+#include "runtime/net/ucx/outbound.hpp"
+
+#include "runtime/core/invariant.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace troupe::net {
+
+namespace {
+
+/// Meta up to about this size travels with the announcement; UCX may allow less.
+constexpr std::size_t announcement_bytes_max = 2048;
+
+template <class T>
+std::byte* put(std::byte* to, const T& value) {
+  std::memcpy(to, &value, sizeof(value));
+  return to + sizeof(value);
+}
+
+ucp_dt_iov_t piece(std::span<const std::byte> bytes) {
+  return {const_cast<std::byte*>(bytes.data()), bytes.size()}; // UCX only reads it
+}
+
+} // namespace
+
+outgoing_frame::outgoing_frame(std::shared_ptr<outbound> via, stream_id stream, std::span<const std::byte> meta,
+                               std::span<const segment> parts)
+    : to(std::move(via)), header{stream.value, 0, static_cast<std::uint32_t>(meta.size())}, meta_bytes(meta.size()),
+      data_bytes(meta.size()), segments(parts.begin(), parts.end()) {
+  buffer.reserve(prefix + meta.size());
+  buffer.resize(prefix);
+  buffer.insert(buffer.end(), meta.begin(), meta.end());
+  for (const auto& part : parts) data_bytes += part.size();
+}
+
+void outgoing_frame::run(std::unique_ptr<job> self) {
+  (void)self.release();
+  std::unique_ptr<outgoing_frame> me(this);
+  auto& queue = *to;
+  queue.add(std::move(me));
+}
+
+struct outbound::hot_message final : wire_op {
+  std::array<std::byte, sizeof(channel_header) + transport::hot_bytes_max> bytes;
+};
+
+struct outbound::parcel final : wire_op {
+  std::vector<std::byte> bytes;
+};
+
+void outbound::open(ucx_endpoint endpoint, std::uint32_t channel, std::uint64_t tag) {
+  endpoint_ = std::move(endpoint);
+  channel_ = channel;
+  tag_ = tag;
+}
+
+void outbound::start() {
+  started_ = true;
+  for (const auto& message : std::exchange(hot_waiting_, {})) {
+    std::uint32_t lane = 0;
+    std::memcpy(&lane, message.data(), sizeof(lane));
+    send_hot(lane, std::span(message).subspan(sizeof(lane)));
+  }
+  flush_soon();
+}
+
+void outbound::close() {
+  started_ = false;
+  closed_ = true;
+  queue_.clear();
+  hot_waiting_.clear();
+  endpoint_.close();
+}
+
+bool outbound::reserve(std::uint64_t bytes) {
+  const auto before = waiting_bytes_.fetch_add(bytes);
+  if (before == 0 || before + bytes <= limits::peer_waiting_bytes_max) return true;
+  waiting_bytes_.fetch_sub(bytes);
+  return false;
+}
+
+void outbound::add(std::unique_ptr<outgoing_frame> frame) {
+  if (closed_) return;
+  frame->to.reset(); // or the queue would keep its owner alive
+  queue_.push_back(std::move(frame));
+  flush_soon();
+}
+
+void outbound::send_now(std::unique_ptr<outgoing_frame> frame) {
+  if (!idle()) return add(std::move(frame));
+  if (closed_) return;
+  frame->to.reset();
+  queue_.push_back(std::move(frame));
+  flush();
+}
+
+void outbound::flush_soon() {
+  if (std::exchange(flush_planned_, true)) return;
+  wire_.to_flush.push_back(shared_from_this());
+}
+
+void outbound::flush() {
+  flush_planned_ = false;
+  while (started_ && !queue_.empty()) {
+    if (!credit_.fits(queue_.front()->room_bytes())) {
+      if (!std::exchange(asked_for_room_, true)) send_control(control_lane::room_wanted);
+      return;
+    }
+    if (!queue_.front()->small()) {
+      send_bulk();
+      continue;
+    }
+    const auto plan = plan_parcel();
+    plan.frames == 1 ? send_single() : send_parcel(plan);
+  }
+}
+
+std::unique_ptr<outgoing_frame> outbound::take_front() {
+  auto frame = std::move(queue_.front());
+  queue_.pop_front();
+  credit_.take(frame->room_bytes());
+  waiting_bytes_.fetch_sub(frame->room_bytes());
+  frame->header.sequence = sequence_++;
+  return frame;
+}
+
+channel_header outbound::header(std::uint32_t lane) {
+  const auto back = back_->take();
+  return {tag_, channel_, back.frames, back.bytes, lane, 0};
+}
+
+/// As many of the first frames as one message takes and the receiver has room for.
+outbound::parcel_plan outbound::plan_parcel() const {
+  parcel_plan plan{0, sizeof(channel_header)};
+  auto credit = credit_;
+  for (const auto& frame : queue_) {
+    const auto begin = padded(plan.bytes);
+    const auto end = begin + sizeof(frame_header) + frame->meta_bytes;
+    if (!frame->small() || end > parcel_bytes_max || !credit.fits(frame->room_bytes())) break;
+    credit.take(frame->room_bytes());
+    plan = {plan.frames + 1, end};
+  }
+  return plan;
+}
+
+void outbound::send_single() {
+  auto frame = take_front();
+  put(put(frame->buffer.data(), header()), frame->header);
+  const auto whole = piece(frame->buffer);
+  post(message_kind::parcel, {}, {&whole, 1}, std::move(frame));
+}
+
+void outbound::send_parcel(parcel_plan plan) {
+  auto op = std::make_unique<parcel>();
+  op->bytes.resize(plan.bytes);
+  auto* const begin = op->bytes.data();
+  auto* to = put(begin, header());
+  for (std::size_t i = 0; i < plan.frames; ++i) {
+    const auto frame = take_front();
+    to = put(begin + padded(static_cast<std::size_t>(to - begin)), frame->header);
+    to = std::copy_n(frame->buffer.data() + outgoing_frame::prefix, frame->meta_bytes, to);
+  }
+  const auto whole = piece(op->bytes);
+  post(message_kind::parcel, {}, {&whole, 1}, std::move(op));
+}
+
+void outbound::send_bulk() {
+  auto frame = take_front();
+  const auto count = frame->segments.size();
+  const auto fixed = sizeof(channel_header) + sizeof(bulk_header) + count * sizeof(std::uint64_t);
+  const auto inline_max = std::min(announcement_bytes_max, wire_.worker.header_bytes_max());
+  const bool in_data = fixed + frame->meta_bytes > inline_max;
+  frame->announcement.resize(fixed + (in_data ? 0 : frame->meta_bytes));
+  auto* to = put(frame->announcement.data(), header());
+  to = put(to, bulk_header{frame->header, static_cast<std::uint32_t>(count), in_data, 0});
+  for (const auto& part : frame->segments) to = put(to, std::uint64_t{part.size()});
+  const auto meta = std::span(frame->buffer).subspan(outgoing_frame::prefix);
+  if (in_data)
+    frame->pieces.push_back(piece(meta));
+  else
+    std::ranges::copy(meta, to);
+  for (const auto& part : frame->segments)
+    if (!part.empty()) frame->pieces.push_back(piece(part.bytes()));
+  const auto& sent = *frame;
+  post(message_kind::bulk, sent.announcement, sent.pieces, std::move(frame));
+}
+
+void outbound::send_hot(std::uint32_t lane, std::span<const std::byte> bytes) {
+  invariant(bytes.size() <= transport::hot_bytes_max, "hot bytes are few");
+  if (closed_) return;
+  const bool own = lane >= transport::hot_lanes_max;
+  if (!endpoint_.handle() || (!own && !started_)) {
+    auto& waiting = hot_waiting_.emplace_back(sizeof(lane) + bytes.size());
+    std::ranges::copy(bytes, put(waiting.data(), lane));
+    return;
+  }
+  auto op = std::move(wire_.spare_hot);
+  if (!op) op = std::make_unique<hot_message>();
+  auto& message = static_cast<hot_message&>(*op);
+  auto* const end = std::ranges::copy(bytes, put(message.bytes.data(), header(lane))).out;
+  const auto whole = piece({message.bytes.data(), end});
+  post(message_kind::hot, {}, {&whole, 1}, std::move(op));
+}
+
+void outbound::post(message_kind kind, std::span<const std::byte> head, std::span<const ucp_dt_iov_t> data,
+                    std::unique_ptr<wire_op> op) {
+  const auto status = wire_.send(endpoint_.handle(), kind, head, data, op);
+  if (status != UCS_OK) on_failure_(ucx_error("ucx: sending failed", status));
+  if (kind == message_kind::hot && op) wire_.spare_hot = std::move(op);
+}
+
+void outbound::return_room() {
+  const spin_hold hold(wire_.lock);
+  if (back_->any()) send_control(control_lane::room);
+}
+
+bool outbound::room_back(room back) {
+  if (!credit_.give_back(back)) return false;
+  asked_for_room_ = false;
+  if (!queue_.empty()) flush_soon();
+  return true;
+}
+
+} // namespace troupe::net

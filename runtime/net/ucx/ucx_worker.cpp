@@ -1,0 +1,93 @@
+#include "runtime/net/ucx/ucx_worker.hpp"
+
+#include <cstdlib>
+
+namespace troupe::net {
+
+namespace {
+
+error unsupported(const char* what, ucs_status_t status) {
+  return {errc::unsupported, std::string("ucx: ") + what + ": " + ucs_status_string(status)};
+}
+
+struct config_release {
+  void operator()(ucp_config_t* config) const { ucp_config_release(config); }
+};
+
+/// The environment wins: an operator knows the network better than our defaults do.
+result<void> set_default(ucp_config_t* config, const char* name, const std::string& value) {
+  if (value.empty() || std::getenv((std::string("UCX_") + name).c_str())) return {};
+  const auto status = ucp_config_modify(config, name, value.c_str());
+  if (status != UCS_OK) return unsupported(name, status);
+  return {};
+}
+
+} // namespace
+
+error ucx_error(const std::string& what, ucs_status_t status) {
+  return {errc::disconnected, what + ": " + ucs_status_string(status)};
+}
+
+result<std::unique_ptr<ucx_worker>> ucx_worker::make(const options& how) {
+  std::unique_ptr<ucx_worker> out(new ucx_worker);
+  TROUPE_TRY(out->open(how));
+  TROUPE_TRY(out->query());
+  return out;
+}
+
+result<void> ucx_worker::open(const options& how) {
+  ucp_config_t* read = nullptr;
+  if (const auto status = ucp_config_read(nullptr, nullptr, &read); status != UCS_OK)
+    return unsupported("configuration", status);
+  const std::unique_ptr<ucp_config_t, config_release> config(read);
+  TROUPE_TRY(set_default(read, "TLS", how.transports));
+  TROUPE_TRY(set_default(read, "NET_DEVICES", how.net_devices));
+
+  ucp_params_t context{};
+  context.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME;
+  context.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP;
+  context.name = "troupe";
+  if (const auto status = ucp_init(&context, read, &context_); status != UCS_OK)
+    return unsupported("no usable transport", status);
+
+  ucp_worker_params_t worker{};
+  worker.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE;
+  worker.thread_mode = UCS_THREAD_MODE_SERIALIZED; // one thread at a time: the lock is ours
+  if (const auto status = ucp_worker_create(context_, &worker, &worker_); status != UCS_OK)
+    return unsupported("no worker", status);
+  return {};
+}
+
+result<void> ucx_worker::query() {
+  ucp_worker_attr_t attributes{};
+  attributes.field_mask = UCP_WORKER_ATTR_FIELD_ADDRESS | UCP_WORKER_ATTR_FIELD_MAX_AM_HEADER;
+  if (const auto status = ucp_worker_query(worker_, &attributes); status != UCS_OK)
+    return unsupported("no worker address", status);
+  const auto* const first = reinterpret_cast<const std::byte*>(attributes.address);
+  address_.assign(first, first + attributes.address_length);
+  header_bytes_max_ = attributes.max_am_header;
+  ucp_worker_release_address(worker_, attributes.address);
+  if (const auto status = ucp_worker_get_efd(worker_, &event_fd_); status != UCS_OK)
+    return unsupported("no wake-up", status);
+  return {};
+}
+
+ucx_worker::~ucx_worker() {
+  if (worker_) ucp_worker_destroy(worker_);
+  if (context_) ucp_cleanup(context_);
+}
+
+result<void> ucx_worker::set_handler(unsigned id, ucp_am_recv_callback_t handler, void* context) {
+  ucp_am_handler_param_t params{};
+  params.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_FLAGS | UCP_AM_HANDLER_PARAM_FIELD_CB |
+                      UCP_AM_HANDLER_PARAM_FIELD_ARG;
+  params.id = id;
+  params.flags = UCP_AM_FLAG_WHOLE_MSG;
+  params.cb = handler;
+  params.arg = context;
+  const auto status = ucp_worker_set_am_recv_handler(worker_, &params);
+  if (status != UCS_OK) return unsupported("no active messages", status);
+  return {};
+}
+
+} // namespace troupe::net

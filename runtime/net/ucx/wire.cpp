@@ -1,0 +1,71 @@
+#include "runtime/net/ucx/wire.hpp"
+
+namespace troupe::net {
+
+namespace {
+
+void on_sent(void* request, ucs_status_t, void* op) {
+  delete static_cast<wire_op*>(op);
+  ucp_request_free(request);
+}
+
+} // namespace
+
+ucs_status_t wire::send(ucp_ep_h endpoint, message_kind kind, std::span<const std::byte> header,
+                        std::span<const ucp_dt_iov_t> data, std::unique_ptr<wire_op>& op) {
+  ucp_request_param_t param{};
+  param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
+  param.cb.send = &on_sent;
+  param.user_data = op.get();
+  if (kind != message_kind::bulk) {
+    param.op_attr_mask |= UCP_OP_ATTR_FIELD_FLAGS;
+    param.flags = UCP_AM_SEND_FLAG_EAGER;
+  }
+  const void* buffer = data.empty() ? nullptr : data.front().buffer;
+  std::size_t count = data.empty() ? 0 : data.front().length;
+  if (data.size() > 1) {
+    param.op_attr_mask |= UCP_OP_ATTR_FIELD_DATATYPE;
+    param.datatype = UCP_DATATYPE_IOV;
+    buffer = data.data();
+    count = data.size();
+  }
+  auto* const request =
+      ucp_am_send_nbx(endpoint, static_cast<unsigned>(kind), header.data(), header.size(), buffer, count, &param);
+  if (!UCS_PTR_IS_PTR(request)) return UCS_PTR_RAW_STATUS(request);
+  in_flight.push_back(*op.release());
+  needs_progress = true;
+  return UCS_OK;
+}
+
+result<ucx_endpoint> ucx_endpoint::make(wire& w, std::span<const std::byte> address, bool shared_memory,
+                                        ucp_err_handler_cb_t on_failure, void* context) {
+  ucp_ep_params_t params{};
+  params.field_mask =
+      UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLER | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE;
+  params.address = reinterpret_cast<const ucp_address_t*>(address.data());
+  // Mode PEER excludes every shared memory transport of UCX 1.13; there the tether and the pings find a death.
+  params.err_mode = shared_memory ? UCP_ERR_HANDLING_MODE_NONE : UCP_ERR_HANDLING_MODE_PEER;
+  params.err_handler.cb = on_failure;
+  params.err_handler.arg = context;
+  ucx_endpoint out;
+  const auto status = ucp_ep_create(w.worker.handle(), &params, &out.endpoint_);
+  if (status != UCS_OK) return ucx_error("ucx: no way to the peer's worker", status);
+  out.wire_ = &w;
+  return out;
+}
+
+void ucx_endpoint::close() {
+  if (!endpoint_) return;
+  ucp_request_param_t param{};
+  param.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
+  param.flags = UCP_EP_CLOSE_FLAG_FORCE;
+  auto* request = ucp_ep_close_nbx(endpoint_, &param);
+  if (UCS_PTR_IS_ERR(request)) { // force is refused without failure detection
+    param.flags = 0;
+    request = ucp_ep_close_nbx(endpoint_, &param);
+  }
+  if (UCS_PTR_IS_PTR(request)) ucp_request_free(request); // nobody waits for it; a worker may go before it is done
+  endpoint_ = nullptr;
+}
+
+} // namespace troupe::net
