@@ -1,67 +1,64 @@
-// Any bytes are refused in one line, or are a header whose sizes are within the limits and that is written again the
-// same, or a batch whose frames lie one after the other inside it. The first byte shifts the rest off its alignment.
+// Any bytes are refused, or announce a bulk frame whose sizes are within the limits and add up to its data, or are a
+// parcel whose frames lie one after the other inside it. The first byte shifts a bulk header off its alignment.
 #include "runtime/core/invariant.hpp"
-#include "runtime/net/wire.hpp"
+#include "runtime/net/frame_format.hpp"
 
 #include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <vector>
 
 using namespace troupe;
 using namespace troupe::net;
 
 namespace {
 
-template <class T>
-bool refused(const result<T>& parsed) {
-  if (parsed) return false;
-  const auto& why = parsed.error().message;
-  invariant(why.starts_with("frame: ") && why.find('\n') == std::string::npos, "a refusal is one line");
-  return true;
-}
-
-void check_frame(std::span<const std::byte> header) {
-  const auto parsed = parse_frame(header);
-  if (refused(parsed)) return;
-  std::size_t data_bytes = parsed->head.meta_bytes;
-  for (const auto size : parsed->segment_bytes) {
-    invariant(size <= limits::segment_bytes_max, "segments are bounded");
-    data_bytes += size;
-  }
-  invariant(data_bytes == parsed->data_bytes, "the data is meta and segments");
-  const auto again = make_frame(*parse_envelope(header), parsed->head, parsed->segment_bytes);
-  invariant(std::ranges::equal(again.bytes(), header), "a header says nothing that is not read");
-}
-
-void check_credit(std::span<const std::byte> header) {
-  const auto parsed = parse_credit(header);
-  if (refused(parsed) || refused(parse_envelope(header))) return;
-  const auto again = make_credit(*parse_envelope(header), *parsed);
-  invariant(std::ranges::equal(again.bytes(), header), "credit says nothing that is not read");
-}
-
-void check_batch(std::span<const std::byte> data) {
-  std::vector<batch_item> items;
-  if (refused(parse_batch(data, items))) {
-    invariant(items.empty(), "a refused batch gives no frame");
+void check_bulk(std::span<const std::byte> header, std::uint64_t data_bytes) {
+  const auto parsed = read_bulk(header, data_bytes);
+  if (!parsed) {
+    const auto& why = parsed.error().message;
+    invariant(why.starts_with("bulk frame: ") && why.find('\n') == std::string::npos, "a refusal is one line");
     return;
   }
-  std::size_t at = 0;
-  for (const auto& item : items) {
-    invariant(item.meta.size() == item.head.meta_bytes, "a frame has the size it says");
-    invariant(item.meta.data() == data.data() + at + sizeof(frame_head), "frames follow one another");
-    at += batch_item_bytes(item.meta.size());
+  invariant(parsed->segment_count <= limits::frame_segments_max, "segments are counted");
+  invariant(parsed->frame.meta_bytes <= limits::frame_meta_bytes_max, "metas are bounded");
+  std::uint64_t sum = parsed->meta_in_data ? parsed->frame.meta_bytes : 0;
+  for (std::size_t i = 0; i < parsed->segment_count; ++i) {
+    invariant(parsed->sizes[i] <= limits::segment_bytes_max, "segments are bounded");
+    sum += parsed->sizes[i];
   }
-  invariant(at == data.size(), "frames fill the batch");
+  invariant(sum == data_bytes && sum == parsed->data_bytes, "the data is meta and segments");
+  if (!parsed->meta_in_data)
+    invariant(parsed->meta.size() == parsed->frame.meta_bytes &&
+                  parsed->meta.data() + parsed->meta.size() == header.data() + header.size(),
+              "a short meta is the rest of the header");
+}
+
+void check_parcel(std::span<const std::byte> parcel) {
+  parcel_reader reader(parcel);
+  const auto* at = parcel.data();
+  while (const auto frame = reader.next()) {
+    invariant(frame->meta.size() == frame->header.meta_bytes, "a frame has the size it says");
+    invariant(frame->meta.data() == at + sizeof(frame_header), "frames follow one another");
+    invariant(frame->meta.data() + frame->meta.size() <= parcel.data() + parcel.size(), "inside the parcel");
+    at = frame->meta.data() + padded(frame->meta.size());
+  }
+  invariant(!reader.complete() || at >= parcel.data() + parcel.size(), "a complete parcel is frames to its end");
 }
 
 } // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  if (size == 0) return 0;
-  std::vector<std::byte> room(size + 15);
-  const auto bytes = std::span(room).subspan(data[0] % 16, size - 1);
-  std::ranges::copy(std::as_bytes(std::span(data, size)).subspan(1), bytes.begin());
-  check_frame(bytes);
-  check_credit(bytes);
-  check_batch(bytes);
+  constexpr std::size_t prefix = 1 + sizeof(std::uint64_t);
+  if (size < prefix) return 0;
+  std::uint64_t data_bytes = 0;
+  std::memcpy(&data_bytes, data + 1, sizeof(data_bytes));
+  const auto bytes = std::as_bytes(std::span(data, size)).subspan(prefix);
+  const std::size_t shift = data[0] % 16;
+  std::vector<std::byte> room(shift + bytes.size()); // exactly: a read behind the end is seen
+  std::ranges::copy(bytes, room.begin() + static_cast<std::ptrdiff_t>(shift));
+  check_bulk(std::span(room).subspan(shift), data_bytes);
+  const std::vector<std::byte> aligned(bytes.begin(), bytes.end());
+  check_parcel(aligned);
   return 0;
 }
