@@ -130,6 +130,7 @@ void bridge::on_peer_down(peer_id peer, const error& why) { lose(neighbour_of(pe
 void bridge::lose(const neighbour_ptr& whom, const std::string& why) {
   if (!stopped_ && !wire_->in_progress_thread()) return wire_->post([this, whom, why] { lose(whom, why); });
   if (whom->lost.exchange(true)) return;
+  ran_caf_ = true;
   if (!why.empty()) log::info("lost {}: {}", whom->uri.empty() ? "a peer" : whom->uri, why);
   std::vector<std::shared_ptr<open_lookup>> lookups;
   {
@@ -234,7 +235,7 @@ void bridge::unit::exec_later(caf::resumable* job) {
 }
 
 bool bridge::run_some() {
-  if (run_queue_.empty()) return false;
+  if (run_queue_.empty() && !std::exchange(ran_caf_, false)) return false;
   for (auto turns = run_queue_.size(); turns > 0; --turns) {
     auto* const job = run_queue_.front();
     run_queue_.pop_front();
@@ -243,7 +244,7 @@ bool bridge::run_some() {
     else
       caf::intrusive_ptr_release(job);
   }
-  // An actor that prints makes CAF keep its logger in this thread, and ~actor_system waits for the logger's end.
+  // Now and then CAF keeps its logger in a thread that ran its code, and ~actor_system waits for the logger's end.
   caf::logger::set_current_actor_system(nullptr);
   return !run_queue_.empty();
 }

@@ -172,6 +172,7 @@ class bridge final : public caf::net::middleman, caf::proxy_registry::backend, t
   std::unordered_map<peer_id, neighbour_ptr> up_;
   std::unordered_set<caf::resumable*> pinned_;
   std::deque<caf::resumable*> run_queue_; ///< each with a reference
+  bool ran_caf_ = false;                  ///< since run_some()
 };
 
 } // namespace troupe::net

@@ -24,6 +24,7 @@ void bridge::on_frame(peer_id peer, std::span<const std::byte> meta, std::span<s
   const auto known = up_.find(peer);
   if (known == up_.end()) return; // given up by us, not yet by the transport
   const auto from = known->second;
+  ran_caf_ = true;
   try {
     receive(from, meta, segments, std::move(room));
   } catch (const std::exception& e) { // of CAF's deserializers and of allocation: nothing may leave a callback
