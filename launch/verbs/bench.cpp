@@ -1,7 +1,8 @@
-// troupe bench: engine (kernels and model on random weights), cluster (processes against one), serve (a running
-// server).
+// troupe bench: engine (kernels and model on random weights), cluster (processes against one), transport (messages
+// between processes), serve (a running server).
 #include "launch/verbs/bench_cluster.hpp"
 #include "launch/verbs/bench_serve.hpp"
+#include "launch/verbs/bench_transport.hpp"
 #include "launch/verbs/verbs.hpp"
 #include "runtime/exec/engine_bench.hpp"
 
@@ -79,6 +80,7 @@ void add_bench(CLI::App& app) {
   add_bench_engine(*verb);
   add_bench_cluster(*verb);
   add_bench_serve(*verb);
+  add_bench_transport(*verb);
 }
 
 } // namespace troupe::launch
