@@ -166,11 +166,10 @@ struct reader {
 template <class T>
 using schema_type = decltype(schema_of(std::declval<T>()));
 
-/// "join_cluster: why", in one line.
+/// "JoinCluster: why", in one line.
 template <class T>
 error refusal(std::string_view why) {
-  const auto name = capnp::Schema::from<schema_type<T>>().getShortDisplayName();
-  return {errc::bad_input, std::string(name.cStr()) + ": " + std::string(why.substr(0, why.find('\n')))};
+  return {errc::bad_input, name_of<T>() + ": " + std::string(why.substr(0, why.find('\n')))};
 }
 
 template <class T>
@@ -199,6 +198,11 @@ kj::ArrayPtr<const capnp::word> words_of(std::span<const std::byte> bytes, kj::A
 } // namespace
 
 template <class T>
+std::string name_of() {
+  return capnp::Schema::from<schema_type<T>>().getShortDisplayName().cStr();
+}
+
+template <class T>
 std::vector<std::byte> encode(const T& message) {
   capnp::MallocMessageBuilder builder;
   auto root = builder.initRoot<schema_type<T>>();
@@ -222,13 +226,13 @@ result<T> decode(std::span<const std::byte> bytes, context_ptr context) {
   }
 }
 
-/// Makes both functions of every message.
+/// Makes the functions of every message.
 template <class Messages>
 struct instances;
 
 template <class... Ts>
 struct instances<std::tuple<Ts...>> {
-  static constexpr std::tuple all{&encode<Ts>..., &decode<Ts>...};
+  static constexpr std::tuple all{&name_of<Ts>..., &encode<Ts>..., &decode<Ts>...};
 };
 
 template struct instances<messages>;

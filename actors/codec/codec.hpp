@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <span>
+#include <string>
 #include <tuple>
 #include <vector>
 
@@ -26,7 +27,11 @@ using messages =
                role_ready, role_draining, kv_cache_ready, expert_shard_ready, cluster_view, watch_cluster,
                cluster_status, submit_job, get_job, cancel_job, job_progress, fetch_results, job_results>;
 
-/// `T` is one of `messages`. Local actors whose handles are in it become known to the system's registry.
+/// What `T` is called in its schema, "AdmitRequest". `T` here and below is one of `messages`.
+template <class T>
+std::string name_of();
+
+/// Local actors whose handles are in it become known to the system's registry.
 template <class T>
 std::vector<std::byte> encode(const T& message);
 
