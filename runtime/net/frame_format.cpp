@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <string>
 
 namespace troupe::net {
@@ -29,23 +30,51 @@ result<bulk_view> read_bulk(std::span<const std::byte> header, std::uint64_t dat
   bulk_view out;
   out.frame = fixed.frame;
   out.meta_in_data = fixed.meta_in_data != 0;
-  out.segment_count = fixed.segments;
   auto rest = header.subspan(sizeof(fixed));
-  const auto sizes_bytes = out.segment_count * sizeof(std::uint64_t);
+  const auto sizes_bytes = fixed.segments * sizeof(std::uint64_t);
   if (rest.size() < sizes_bytes) return refused("sizes are cut off");
-  std::memcpy(out.sizes.data(), rest.data(), sizes_bytes);
+  if (out.meta_in_data) out.sizes.push_back(fixed.frame.meta_bytes);
+  for (std::size_t i = 0; i < fixed.segments; ++i) {
+    std::uint64_t size = 0;
+    std::memcpy(&size, rest.data() + i * sizeof(size), sizeof(size));
+    if (size > limits::segment_bytes_max) return refused("segment of " + std::to_string(size) + " bytes");
+    out.sizes.push_back(size);
+  }
   out.meta = rest.subspan(sizes_bytes);
   if (out.meta.size() != (out.meta_in_data ? 0 : fixed.frame.meta_bytes)) return refused("meta is cut off");
-
-  out.data_bytes = out.meta_in_data ? fixed.frame.meta_bytes : 0;
-  for (std::size_t i = 0; i < out.segment_count; ++i) {
-    if (out.sizes[i] > limits::segment_bytes_max)
-      return refused("segment of " + std::to_string(out.sizes[i]) + " bytes");
-    out.data_bytes += out.sizes[i];
-  }
-  if (out.data_bytes != data_bytes)
-    return refused("sizes add up to " + std::to_string(out.data_bytes) + " bytes, data has " +
+  out.plan = plan_pieces(out.sizes);
+  if (out.plan.bulk_bytes != data_bytes)
+    return refused("sizes ask for " + std::to_string(out.plan.bulk_bytes) + " bytes, data has " +
                    std::to_string(data_bytes));
+  return out;
+}
+
+std::uint64_t bulk_view::frame_bytes() const {
+  return std::accumulate(sizes.begin(), sizes.end(), std::uint64_t{meta.size()});
+}
+
+piece_plan plan_pieces(const piece_sizes& sizes) {
+  constexpr std::uint64_t alone_from = 2'048; // a copy of so much costs less than a message of its own
+  constexpr std::uint64_t together_max = 4'096;
+  piece_plan out;
+  const auto alone = [&](std::uint64_t size) { return size >= alone_from || out.bulk_bytes + size > together_max; };
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    if (sizes[i] == 0) continue;
+    if (alone(sizes[i])) {
+      out.message[i] = static_cast<std::uint8_t>(out.messages++);
+    } else {
+      out.bulk_bytes += sizes[i];
+      ++out.bulk_pieces;
+    }
+  }
+  if (out.bulk_pieces > 0 || out.messages == 1) return out;
+  // Nothing small: the first large piece comes with the bulk message.
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    if (out.message[i] == 1) out.bulk_bytes = sizes[i];
+    if (out.message[i] > 0) --out.message[i];
+  }
+  out.bulk_pieces = 1;
+  --out.messages;
   return out;
 }
 

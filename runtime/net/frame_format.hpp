@@ -1,8 +1,12 @@
 // What travels between two transports, byte by byte (little endian, as every machine this runs on is).
 //
 //   parcel   channel_header, then frames: frame_header, meta; each begins at a multiple of 16
-//   bulk     channel_header, bulk_header, sizes of segments, meta if it is short │ data: meta if it is long, segments
+//   bulk     channel_header, bulk_header, sizes of segments, meta if it is short │ data: small pieces or the first one
+//   piece    channel_header │ data: one of the large pieces that the bulk message before it has announced
 //   hot      channel_header, bytes
+//
+// The pieces of a bulk frame are its segments, after its meta if that is long. Large ones travel alone: UCX fetches one
+// range of memory with a single copy, but several at once only through its small buffers.
 //
 // Pure. Invariant: nothing of a peer is read before the length that it claims has been checked.
 #pragma once
@@ -10,6 +14,8 @@
 #include "runtime/core/limits.hpp"
 #include "runtime/core/result.hpp"
 #include "runtime/net/credit.hpp"
+
+#include <boost/container/static_vector.hpp>
 
 #include <array>
 #include <bit>
@@ -28,7 +34,7 @@ struct channel_header {
   std::uint32_t channel = 0;     ///< peer_card::channel of the receiver
   std::uint32_t frames_back = 0; ///< room
   std::uint64_t bytes_back = 0;
-  std::uint32_t lane = 0; ///< of hot bytes
+  std::uint32_t lane = 0; ///< of hot bytes; of a piece, its message's number
   std::uint32_t reserved = 0;
 };
 static_assert(sizeof(channel_header) == 32);
@@ -52,10 +58,8 @@ static_assert(sizeof(bulk_header) == 32);
 enum class control_lane : std::uint32_t {
   room = 16,   ///< only the header counts
   room_wanted, ///< the sender waits for room
-  ping,        ///< answer with pong
-  pong,
-  ready,   ///< the first of an acceptor: frames may follow, both ways
-  leaving, ///< the last of a sender that stops; nothing follows
+  ready,       ///< the first of an acceptor: frames may follow, both ways
+  leaving,     ///< the last of a sender that stops; nothing follows
 };
 
 /// More than this goes as bulk. What UCX sends in one piece, on TCP and on shared memory.
@@ -82,16 +86,29 @@ class parcel_reader {
   std::span<const std::byte> rest_;
 };
 
+inline constexpr std::size_t pieces_max = limits::frame_segments_max + 1;
+using piece_sizes = boost::container::static_vector<std::uint64_t, pieces_max>;
+
+/// Which message of a bulk frame carries which piece; both sides work it out from the sizes.
+struct piece_plan {
+  std::array<std::uint8_t, pieces_max> message{}; ///< of each piece; 0 is the bulk message
+  std::size_t messages = 1;
+  std::uint64_t bulk_bytes = 0; ///< of all pieces in the bulk message
+  std::size_t bulk_pieces = 0;  ///< that are not empty
+};
+piece_plan plan_pieces(const piece_sizes& sizes);
+
 struct bulk_view {
   frame_header frame;
   bool meta_in_data = false;
   std::span<const std::byte> meta; ///< when it is not in the data
-  std::size_t segment_count = 0;
-  std::array<std::uint64_t, limits::frame_segments_max> sizes{};
-  std::uint64_t data_bytes = 0; ///< what the sizes add up to
+  piece_sizes sizes;               ///< with the meta, when it is in the data
+  piece_plan plan;
+
+  std::uint64_t frame_bytes() const; ///< meta and segments
 };
 
-/// Reads what announces a bulk frame (after channel_header) whose data has `data_bytes`. Any alignment.
+/// Reads what announces a bulk frame (after channel_header); `data_bytes` come with it. Any alignment.
 /// Errors: bad_input with the field that is wrong.
 result<bulk_view> read_bulk(std::span<const std::byte> header, std::uint64_t data_bytes);
 

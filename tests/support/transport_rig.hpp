@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <cstring>
 #include <deque>
+#include <future>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -91,6 +92,9 @@ class recorder : public net::transport_listener {
   std::size_t frame_count() {
     return locked([&] { return frames_.size(); });
   }
+  /// Within wait().
+  std::size_t unlocked_frames() const { return frames_.size(); }
+  std::size_t unlocked_downs() const { return downs_.size(); }
   std::size_t up_count() {
     return locked([&] { return ups_; });
   }

@@ -103,6 +103,11 @@ awaitable<bool> send_signal(tcp_socket& socket, signal_byte what) {
   co_return !failed;
 }
 
+void send_signal_now(tcp_socket& socket, signal_byte what) {
+  const auto byte = static_cast<char>(what);
+  (void)::send(socket.native_handle(), &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 awaitable<char> receive_signal(tcp_socket& socket) {
   std::array<char, 1> byte{};
   const auto [failed, count] = co_await asio::async_read(socket, asio::buffer(byte), as_result);

@@ -43,11 +43,15 @@ awaitable<result<handshake_session>> shake_hands(tcp_socket& socket, const clust
 
 /// What follows the handshake: one byte each.
 enum class signal_byte : char {
-  accepted = 'a', ///< acceptor: go on
-  refused = 'r',  ///< acceptor: my own dial to you goes first
-  committed = 'c' ///< dialler: this connection it is
+  accepted = 'a',  ///< acceptor: go on
+  refused = 'r',   ///< acceptor: my own dial to you goes first
+  committed = 'c', ///< dialler: this connection it is
+  ping = '?',      ///< both, as long as the connection is up: answer with pong. Not over UCX, where it would queue up
+  pong = '!'       ///< behind a gigabyte of segments.
 };
 awaitable<bool> send_signal(tcp_socket& socket, signal_byte what);
+/// The same at once; lost when the socket is full.
+void send_signal_now(tcp_socket& socket, signal_byte what);
 /// '\0' when the connection has ended.
 awaitable<char> receive_signal(tcp_socket& socket);
 

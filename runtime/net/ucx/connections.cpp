@@ -241,19 +241,19 @@ void connections::feel_pulse(const peer_ptr& who) {
   if (!who || who->state != peer_state::up) return;
   switch (who->pulse->tick(clock::now())) {
   case liveness::verdict::lost: return down(who, gone(who->uri, "gives no sign of life"));
-  case liveness::verdict::ping: {
-    const spin_hold hold(with_.net.lock);
-    who->out->send_control(control_lane::ping);
-    break;
-  }
+  case liveness::verdict::ping: send_signal_now(*who->tether, signal_byte::ping); break;
   case liveness::verdict::wait: break;
   }
   with_.timers.add(who->pulse->next_tick(), [this, weak = std::weak_ptr(who)] { feel_pulse(weak.lock()); });
 }
 
 awaitable<void> connections::watch(peer_ptr who, socket_ptr socket) {
-  co_await receive_signal(*socket);
-  if (who->tether != socket || who->state == peer_state::down) co_return;
+  for (char heard = 1; heard;) {
+    heard = co_await receive_signal(*socket);
+    if (who->tether != socket || who->state == peer_state::down) co_return;
+    if (heard && who->pulse) who->pulse->on_sign(clock::now());
+    if (heard == static_cast<char>(signal_byte::ping)) send_signal_now(*socket, signal_byte::pong);
+  }
   hear_the_rest();
   down(who, gone(who->uri, who->leaving ? "has left" : "has ended, or the link to it has"));
 }

@@ -6,31 +6,49 @@ namespace troupe::net {
 
 namespace {
 
-/// The pieces of memory that the data of a frame goes into, in its order.
-boost::container::small_vector<std::span<std::byte>, 3> memory_of(const incoming_frame& frame, bool meta_in_data) {
-  boost::container::small_vector<std::span<std::byte>, 3> out;
-  if (meta_in_data && !frame.meta.empty()) out.push_back(frame.meta.writable());
-  for (const auto& part : frame.segments)
-    if (!part.empty()) out.push_back(part.writable());
-  return out;
-}
+error broken(std::string how) { return {errc::bad_input, std::move(how)}; }
 
 incoming_frame allocate(const bulk_view& view) {
   incoming_frame out;
   out.meta = view.meta_in_data ? segment::allocate(view.frame.meta_bytes) : segment::copy_of(view.meta);
-  for (std::size_t i = 0; i < view.segment_count; ++i) out.segments.push_back(segment::allocate(view.sizes[i]));
+  for (std::size_t i = view.meta_in_data ? 1 : 0; i < view.sizes.size(); ++i)
+    out.segments.push_back(segment::allocate(view.sizes[i]));
+  out.missing = view.plan.messages;
   return out;
+}
+
+/// Where piece `i` goes.
+std::span<std::byte> memory_of(const incoming_frame& frame, const bulk_view& view, std::size_t i) {
+  if (!view.meta_in_data) return frame.segments[i].writable();
+  return i == 0 ? frame.meta.writable() : frame.segments[i - 1].writable();
+}
+
+/// Copies the small pieces that came with the bulk message itself.
+void copy_pieces(const incoming_frame& frame, const bulk_view& view, const void* data) {
+  const auto* from = static_cast<const std::byte*>(data);
+  for (std::size_t i = 0; i < view.sizes.size(); ++i) {
+    if (view.plan.message[i] != 0 || view.sizes[i] == 0) continue;
+    std::memcpy(memory_of(frame, view, i).data(), from, view.sizes[i]);
+    from += view.sizes[i];
+  }
+}
+
+std::span<std::byte> only_piece(const incoming_frame& frame, const bulk_view& view) {
+  for (std::size_t i = 0; i < view.sizes.size(); ++i)
+    if (view.plan.message[i] == 0 && view.sizes[i] > 0) return memory_of(frame, view, i);
+  return {};
 }
 
 } // namespace
 
 result<receipt> inbound::admit(const frame_header& header, std::uint64_t bytes) {
+  if (announced_) return broken("a frame came before all pieces of the one before");
   if (header.sequence != sequence_)
-    return error{errc::bad_input, "frame " + std::to_string(header.sequence) + " came where frame " +
-                                      std::to_string(sequence_) + " was due"};
+    return broken("frame " + std::to_string(header.sequence) + " came where frame " + std::to_string(sequence_) +
+                  " was due");
   ++sequence_;
   auto room = back_->admit(bytes);
-  if (!room) return error{errc::bad_input, "the peer sends more than it has room for"};
+  if (!room) return broken("the peer sends more than there is room for");
   return receipt(std::move(room));
 }
 
@@ -44,70 +62,83 @@ result<void> inbound::on_parcel(std::span<const std::byte> frames) {
     else
       listener_.on_frame(from_, frame->meta, {}, std::move(room));
   }
-  if (!reader.complete()) return error{errc::bad_input, "a parcel ends in the middle of a frame"};
+  if (!reader.complete()) return broken("a parcel ends in the middle of a frame");
   return {};
 }
 
 result<void> inbound::on_bulk(std::span<const std::byte> announcement, const offer& what) {
   TROUPE_ASSIGN(const auto view, read_bulk(announcement, what.size));
-  TROUPE_ASSIGN(auto room,
-                admit(view.frame, view.frame.meta_bytes + what.size - (view.meta_in_data ? view.frame.meta_bytes : 0)));
+  if (what.to_fetch && view.plan.bulk_pieces != 1) return broken("several pieces cannot be fetched at once");
+  TROUPE_ASSIGN(auto room, admit(view.frame, view.frame_bytes()));
   auto frame = allocate(view);
   frame.room = std::move(room);
   const stream_id stream{view.frame.stream};
-  if (what.to_fetch && what.size > 0) return start_fetch(stream, std::move(frame), view.meta_in_data, what);
-
-  const auto* from = static_cast<const std::byte*>(what.data);
-  for (const auto to : memory_of(frame, view.meta_in_data)) {
-    std::memcpy(to.data(), from, to.size());
-    from += to.size();
+  if (!what.to_fetch) {
+    copy_pieces(frame, view, what.data);
+    --frame.missing;
   }
-  if (order_.blocked(stream))
-    order_.hold(stream, std::move(frame));
-  else
-    hand_over(frame);
+  if (frame.missing == 0) {
+    order_.blocked(stream) ? order_.hold(stream, std::move(frame)) : hand_over(frame);
+    return {};
+  }
+  auto& place = order_.fetch(stream, std::move(frame));
+  if (view.plan.messages > 1) {
+    announced_.emplace(announced{stream, &place, {}, 0});
+    for (std::size_t i = 0; i < view.sizes.size(); ++i)
+      if (view.plan.message[i] != 0) announced_->pieces.push_back(memory_of(place.frame, view, i));
+  }
+  if (what.to_fetch) take(stream, place, only_piece(place.frame, view), what);
   return {};
 }
 
-result<void> inbound::start_fetch(stream_id stream, incoming_frame frame, bool meta_in_data, const offer& what) {
+result<void> inbound::on_piece(std::uint32_t message, const offer& what) {
+  if (!announced_) return broken("a piece came that was not announced");
+  auto& due = *announced_;
+  const auto to = due.pieces[due.next];
+  if (message != ++due.next || to.size() != what.size) return broken("another piece came than was announced");
+  const auto stream = due.stream;
+  auto& place = *due.place;
+  if (due.next == due.pieces.size()) announced_.reset();
+  take(stream, place, to, what);
+  return {};
+}
+
+void inbound::take(stream_id stream, stream_order<incoming_frame>::held& place, std::span<std::byte> to,
+                   const offer& what) {
+  if (!what.to_fetch) {
+    std::memcpy(to.data(), what.data, what.size);
+    return message_done(stream, place);
+  }
   auto doing = std::make_unique<fetch>();
   doing->to = shared_from_this();
   doing->stream = stream;
-  doing->place = &order_.fetch(stream, std::move(frame));
-  for (const auto to : memory_of(doing->place->frame, meta_in_data)) doing->pieces.push_back({to.data(), to.size()});
-
+  doing->place = &place;
   ucp_request_param_t param{};
   param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
   param.cb.recv_am = &inbound::on_fetched;
-  param.user_data = doing.get();
-  void* buffer = doing->pieces.front().buffer;
-  std::size_t count = doing->pieces.front().length;
-  if (doing->pieces.size() > 1) {
-    param.op_attr_mask |= UCP_OP_ATTR_FIELD_DATATYPE;
-    param.datatype = UCP_DATATYPE_IOV;
-    buffer = doing->pieces.data();
-    count = doing->pieces.size();
-  }
-  auto* const request = ucp_am_recv_data_nbx(what.worker, what.data, buffer, count, &param);
-  if (UCS_PTR_IS_PTR(request))
-    fetches_.push_back(*doing.release());
-  else
-    finish(std::move(doing), UCS_PTR_RAW_STATUS(request));
-  return {};
+  auto* const started = doing.release();
+  param.user_data = started;
+  fetches_.push_back(*started); // before: UCX may call back from within when the peer has just been killed
+  auto* const request = ucp_am_recv_data_nbx(what.worker, what.data, to.data(), to.size(), &param);
+  if (!UCS_PTR_IS_PTR(request)) finish(std::unique_ptr<fetch>(started), UCS_PTR_RAW_STATUS(request));
 }
 
 void inbound::on_fetched(void* request, ucs_status_t status, std::size_t, void* fetch_done) {
   std::unique_ptr<fetch> done(static_cast<fetch*>(fetch_done));
-  auto& to = *done->to;
   const auto keep = done->to;
-  to.finish(std::move(done), status);
+  keep->finish(std::move(done), status);
   ucp_request_free(request);
 }
 
 void inbound::finish(std::unique_ptr<fetch> done, ucs_status_t status) {
   if (closed_) return;
   if (status != UCS_OK) return on_failure_(ucx_error("ucx: fetching a segment failed", status));
-  order_.fetched(done->stream, *done->place, [this](incoming_frame& frame) { hand_over(frame); });
+  message_done(done->stream, *done->place);
+}
+
+void inbound::message_done(stream_id stream, stream_order<incoming_frame>::held& place) {
+  if (--place.frame.missing > 0) return;
+  order_.fetched(stream, place, [this](incoming_frame& frame) { hand_over(frame); });
 }
 
 void inbound::hand_over(incoming_frame& frame) {

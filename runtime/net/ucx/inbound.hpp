@@ -11,6 +11,8 @@
 #include <boost/container/small_vector.hpp>
 #include <boost/intrusive/list.hpp>
 
+#include <optional>
+
 namespace troupe::net {
 
 /// A frame that is kept because it is fetched, or waits for one that is.
@@ -18,6 +20,7 @@ struct incoming_frame {
   segment meta;
   boost::container::small_vector<segment, 2> segments;
   receipt room;
+  std::size_t missing = 0; ///< messages that are not here yet
 };
 
 class inbound;
@@ -27,7 +30,6 @@ struct fetch : boost::intrusive::list_base_hook<boost::intrusive::link_mode<boos
   std::shared_ptr<inbound> to;
   stream_id stream;
   stream_order<incoming_frame>::held* place = nullptr;
-  boost::container::small_vector<ucp_dt_iov_t, 3> pieces;
 };
 using fetch_list = boost::intrusive::list<fetch, boost::intrusive::constant_time_size<false>>;
 
@@ -50,15 +52,25 @@ class inbound : public std::enable_shared_from_this<inbound> {
   /// `frames` is aligned to 16. Errors: bad_input when the peer breaks the protocol.
   result<void> on_parcel(std::span<const std::byte> frames);
   result<void> on_bulk(std::span<const std::byte> announcement, const offer& what);
+  result<void> on_piece(std::uint32_t message, const offer& what);
   /// Nothing is handed over any more; fetches end where they are.
   void close() { closed_ = true; }
 
  private:
+  /// The bulk frame whose pieces come next.
+  struct announced {
+    stream_id stream;
+    stream_order<incoming_frame>::held* place = nullptr;
+    boost::container::small_vector<std::span<std::byte>, 4> pieces; ///< in the order of their messages
+    std::size_t next = 0;
+  };
+
   static void on_fetched(void* request, ucs_status_t status, std::size_t, void* fetch_done);
   result<receipt> admit(const frame_header& header, std::uint64_t bytes);
   void hand_over(incoming_frame& frame);
-  result<void> start_fetch(stream_id stream, incoming_frame frame, bool meta_in_data, const offer& what);
+  void take(stream_id stream, stream_order<incoming_frame>::held& place, std::span<std::byte> to, const offer& what);
   void finish(std::unique_ptr<fetch> done, ucs_status_t status);
+  void message_done(stream_id stream, stream_order<incoming_frame>::held& place);
 
   peer_id from_;
   transport_listener& listener_;
@@ -68,6 +80,7 @@ class inbound : public std::enable_shared_from_this<inbound> {
   std::uint32_t sequence_ = 0; ///< of the next frame
   bool closed_ = false;
   stream_order<incoming_frame> order_;
+  std::optional<announced> announced_;
 };
 
 } // namespace troupe::net

@@ -50,6 +50,14 @@ struct outbound::parcel final : wire_op {
   std::vector<std::byte> bytes;
 };
 
+/// One message of a bulk frame; the frame goes when the last one has been sent.
+struct outbound::bulk_part final : wire_op {
+  explicit bulk_part(std::shared_ptr<const outgoing_frame> of) : frame(std::move(of)) {}
+  std::shared_ptr<const outgoing_frame> frame;
+  std::array<std::byte, sizeof(channel_header)> head;
+  boost::container::small_vector<ucp_dt_iov_t, 2> pieces; ///< that go together
+};
+
 void outbound::open(ucx_endpoint endpoint, std::uint32_t channel, std::uint64_t tag) {
   endpoint_ = std::move(endpoint);
   channel_ = channel;
@@ -167,7 +175,7 @@ void outbound::send_parcel(parcel_plan plan) {
 }
 
 void outbound::send_bulk() {
-  auto frame = take_front();
+  const std::shared_ptr<outgoing_frame> frame = take_front();
   const auto count = frame->segments.size();
   const auto fixed = sizeof(channel_header) + sizeof(bulk_header) + count * sizeof(std::uint64_t);
   const auto inline_max = std::min(announcement_bytes_max, wire_.worker.header_bytes_max());
@@ -176,15 +184,30 @@ void outbound::send_bulk() {
   auto* to = put(frame->announcement.data(), header());
   to = put(to, bulk_header{frame->header, static_cast<std::uint32_t>(count), in_data, 0});
   for (const auto& part : frame->segments) to = put(to, std::uint64_t{part.size()});
-  const auto meta = std::span(frame->buffer).subspan(outgoing_frame::prefix);
-  if (in_data)
-    frame->pieces.push_back(piece(meta));
-  else
-    std::ranges::copy(meta, to);
-  for (const auto& part : frame->segments)
-    if (!part.empty()) frame->pieces.push_back(piece(part.bytes()));
-  const auto& sent = *frame;
-  post(message_kind::bulk, sent.announcement, sent.pieces, std::move(frame));
+  if (!in_data) std::copy_n(frame->buffer.data() + outgoing_frame::prefix, frame->meta_bytes, to);
+  send_pieces(frame, in_data);
+}
+
+void outbound::send_pieces(const std::shared_ptr<outgoing_frame>& frame, bool meta_in_data) {
+  boost::container::static_vector<ucp_dt_iov_t, pieces_max> pieces;
+  if (meta_in_data) pieces.push_back(piece(std::span(frame->buffer).subspan(outgoing_frame::prefix)));
+  for (const auto& part : frame->segments) pieces.push_back(piece(part.bytes()));
+  piece_sizes sizes;
+  for (const auto& one : pieces) sizes.push_back(one.length);
+  const auto plan = plan_pieces(sizes);
+
+  auto op = std::make_unique<bulk_part>(frame);
+  auto& together = op->pieces;
+  for (std::size_t i = 0; i < pieces.size(); ++i)
+    if (plan.message[i] == 0 && pieces[i].length > 0) together.push_back(pieces[i]);
+  post(message_kind::bulk, frame->announcement, together, std::move(op));
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    if (plan.message[i] == 0) continue;
+    op = std::make_unique<bulk_part>(frame);
+    put(op->head.data(), header(plan.message[i]));
+    const auto& head = op->head;
+    post(message_kind::piece, head, {&pieces[i], 1}, std::move(op));
+  }
 }
 
 void outbound::send_hot(std::uint32_t lane, std::span<const std::byte> bytes) {

@@ -36,7 +36,6 @@ struct outgoing_frame final : job, wire_op {
   std::vector<std::byte> buffer;       ///< prefix (filled in when it leaves), meta
   std::vector<std::byte> announcement; ///< of bulk: what travels in the header of the active message
   boost::container::small_vector<segment, 2> segments;
-  boost::container::small_vector<ucp_dt_iov_t, 3> pieces;
 };
 
 class outbound : public std::enable_shared_from_this<outbound> {
@@ -76,6 +75,7 @@ class outbound : public std::enable_shared_from_this<outbound> {
  private:
   struct hot_message;
   struct parcel;
+  struct bulk_part;
 
   struct parcel_plan {
     std::size_t frames;
@@ -89,6 +89,7 @@ class outbound : public std::enable_shared_from_this<outbound> {
   void send_parcel(parcel_plan plan);
   void send_single();
   void send_bulk();
+  void send_pieces(const std::shared_ptr<outgoing_frame>& frame, bool meta_in_data);
   void post(message_kind kind, std::span<const std::byte> head, std::span<const ucp_dt_iov_t> data,
             std::unique_ptr<wire_op> op);
 

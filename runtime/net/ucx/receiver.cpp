@@ -36,6 +36,7 @@ result<void> receiver::attach() {
   };
   TROUPE_TRY(set(message_kind::parcel, &receiver::on_parcel));
   TROUPE_TRY(set(message_kind::bulk, &receiver::on_bulk));
+  TROUPE_TRY(set(message_kind::piece, &receiver::on_piece));
   return set(message_kind::hot, &receiver::on_hot_bytes);
 }
 
@@ -58,8 +59,17 @@ ucs_status_t receiver::on_parcel(void* self, const void*, std::size_t, void* dat
 ucs_status_t receiver::on_bulk(void* self, const void* head, std::size_t head_size, void* data, std::size_t size,
                                const recv_param* how) {
   auto& me = *static_cast<receiver*>(self);
-  const bool to_fetch = (how->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0;
-  return me.safely([&] { me.bulk(bytes_of(head, head_size), {me.net_.worker.handle(), data, size, to_fetch}); });
+  return me.safely([&] { me.bulk(bytes_of(head, head_size), me.offered(data, size, how)); });
+}
+
+ucs_status_t receiver::on_piece(void* self, const void* head, std::size_t head_size, void* data, std::size_t size,
+                                const recv_param* how) {
+  auto& me = *static_cast<receiver*>(self);
+  return me.safely([&] { me.piece(bytes_of(head, head_size), me.offered(data, size, how)); });
+}
+
+inbound::offer receiver::offered(void* data, std::size_t size, const recv_param* how) const {
+  return {net_.worker.handle(), data, size, (how->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0};
 }
 
 ucs_status_t receiver::on_hot_bytes(void* self, const void*, std::size_t, void* data, std::size_t size,
@@ -74,7 +84,6 @@ peer* receiver::sender_of(std::span<const std::byte> message, channel_header& he
   std::memcpy(&header, message.data(), sizeof(header));
   auto* const from = table_.at_channel(header.channel, header.tag);
   if (!from || from->failing) return nullptr;
-  heard_ = true;
   if (from->pulse) from->pulse->on_sign(now_);
   if (header.frames_back != 0 || header.bytes_back != 0) {
     if (!from->out->room_back({header.frames_back, header.bytes_back})) {
@@ -102,6 +111,14 @@ void receiver::bulk(std::span<const std::byte> announcement, const inbound::offe
   if (!done) connections_.fail_soon(*from, done.error());
 }
 
+void receiver::piece(std::span<const std::byte> head, const inbound::offer& what) {
+  channel_header header;
+  auto* const from = sender_of(head, header);
+  if (!from) return;
+  const auto done = from->in->on_piece(header.lane, what);
+  if (!done) connections_.fail_soon(*from, done.error());
+}
+
 void receiver::hot(std::span<const std::byte> message) {
   channel_header header;
   auto* const from = sender_of(message, header);
@@ -115,12 +132,10 @@ void receiver::hot(std::span<const std::byte> message) {
 
 void receiver::control(peer& from, control_lane lane) {
   switch (lane) {
-  case control_lane::ping: return from.out->send_control(control_lane::pong);
   case control_lane::ready: return connections_.on_ready(from);
   case control_lane::leaving: return connections_.on_leaving(from);
   case control_lane::room_wanted: return from.back->want();
-  case control_lane::room:
-  case control_lane::pong: return; // the header was the message
+  case control_lane::room: return; // the header was the message
   }
 }
 

@@ -16,18 +16,19 @@ class receiver {
 
   result<void> attach();
   void on_hot(std::uint8_t lane, hot_handler handler) { handlers_[lane] = std::move(handler); }
-  /// Whether a message has come since the last call.
-  bool has_heard() { return std::exchange(heard_, false); }
 
  private:
   using recv_param = ucp_am_recv_param_t;
   static ucs_status_t on_parcel(void*, const void*, std::size_t, void* data, std::size_t size, const recv_param*);
   static ucs_status_t on_bulk(void*, const void* head, std::size_t head_size, void*, std::size_t, const recv_param*);
+  static ucs_status_t on_piece(void*, const void* head, std::size_t head_size, void*, std::size_t, const recv_param*);
   static ucs_status_t on_hot_bytes(void*, const void*, std::size_t, void* data, std::size_t size, const recv_param*);
 
+  inbound::offer offered(void* data, std::size_t size, const recv_param* how) const;
   peer* sender_of(std::span<const std::byte> message, channel_header& header);
   void parcel(std::span<const std::byte> message);
   void bulk(std::span<const std::byte> announcement, const inbound::offer& what);
+  void piece(std::span<const std::byte> head, const inbound::offer& what);
   void hot(std::span<const std::byte> message);
   void control(peer& from, control_lane lane);
   template <class Work>
@@ -37,7 +38,6 @@ class receiver {
   peer_table& table_;
   wire& net_;
   const time_point& now_;
-  bool heard_ = false;
   std::array<hot_handler, transport::hot_lanes_max> handlers_;
 };
 

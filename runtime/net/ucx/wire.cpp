@@ -17,7 +17,7 @@ ucs_status_t wire::send(ucp_ep_h endpoint, message_kind kind, std::span<const st
   param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
   param.cb.send = &on_sent;
   param.user_data = op.get();
-  if (kind != message_kind::bulk) {
+  if (kind == message_kind::parcel || kind == message_kind::hot || data.size() > 1) {
     param.op_attr_mask |= UCP_OP_ATTR_FIELD_FLAGS;
     param.flags = UCP_AM_SEND_FLAG_EAGER;
   }

@@ -16,7 +16,7 @@
 namespace troupe::net {
 
 /// The active messages of frame_format.hpp.
-enum class message_kind : unsigned { parcel = 1, bulk = 2, hot = 3 };
+enum class message_kind : unsigned { parcel = 1, bulk = 2, piece = 3, hot = 4 };
 
 /// The bytes of a send; UCX may read them until it says it is done.
 struct wire_op : boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
@@ -34,8 +34,8 @@ struct wire {
     in_flight.clear_and_dispose([](wire_op* op) { delete op; });
   }
 
-  /// Sends `header` and `data` (one piece, or several), which belong to `op`. Takes `op` unless UCX is done with it at
-  /// once or fails at once.
+  /// Sends `header` and `data` (one range of memory, or several small ones), which belong to `op`. Takes `op` unless
+  /// UCX is done with it at once or fails at once.
   ucs_status_t send(ucp_ep_h endpoint, message_kind kind, std::span<const std::byte> header,
                     std::span<const ucp_dt_iov_t> data, std::unique_ptr<wire_op>& op);
 
