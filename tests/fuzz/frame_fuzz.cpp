@@ -1,5 +1,5 @@
-// Any bytes are refused, or announce a bulk frame whose sizes are within the limits and add up to its data, or are a
-// parcel whose frames lie one after the other inside it. The first byte shifts a bulk header off its alignment.
+// Any bytes are refused, or announce a bulk frame whose sizes are within the limits and fit its data, or are a parcel
+// whose frames lie one after the other inside it. The first byte shifts a bulk header off its alignment.
 #include "runtime/core/invariant.hpp"
 #include "runtime/net/frame_format.hpp"
 
@@ -20,14 +20,15 @@ void check_bulk(std::span<const std::byte> header, std::uint64_t data_bytes) {
     invariant(why.starts_with("bulk frame: ") && why.find('\n') == std::string::npos, "a refusal is one line");
     return;
   }
-  invariant(parsed->segment_count <= limits::frame_segments_max, "segments are counted");
   invariant(parsed->frame.meta_bytes <= limits::frame_meta_bytes_max, "metas are bounded");
-  std::uint64_t sum = parsed->meta_in_data ? parsed->frame.meta_bytes : 0;
-  for (std::size_t i = 0; i < parsed->segment_count; ++i) {
-    invariant(parsed->sizes[i] <= limits::segment_bytes_max, "segments are bounded");
-    sum += parsed->sizes[i];
+  invariant(parsed->sizes.size() <= pieces_max, "pieces are counted");
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < parsed->sizes.size(); ++i) {
+    invariant(parsed->sizes[i] <= limits::segment_bytes_max, "pieces are bounded");
+    invariant(parsed->plan.message[i] < parsed->plan.messages, "every piece has a message");
+    if (parsed->plan.message[i] == 0) sum += parsed->sizes[i];
   }
-  invariant(sum == data_bytes && sum == parsed->data_bytes, "the data is meta and segments");
+  invariant(sum == data_bytes && sum == parsed->plan.bulk_bytes, "the data is the pieces that come with it");
   if (!parsed->meta_in_data)
     invariant(parsed->meta.size() == parsed->frame.meta_bytes &&
                   parsed->meta.data() + parsed->meta.size() == header.data() + header.size(),

@@ -46,13 +46,53 @@ void check_refused(const bytes& header, std::uint64_t data_bytes, std::string_vi
 BOOST_AUTO_TEST_SUITE(frame_format)
 
 BOOST_AUTO_TEST_CASE(a_bulk_frame_tells_every_size_before_its_data) {
-  const auto parsed =
-      read_bulk(announcement(4000, true, {0, 1, limits::segment_bytes_max}), 4001 + limits::segment_bytes_max);
+  const auto parsed = read_bulk(announcement(4000, true, {0, 1, limits::segment_bytes_max}), 1);
+  BOOST_TEST_REQUIRE(parsed.has_value(), (parsed ? "" : parsed.error().message));
   BOOST_TEST(parsed->frame.stream == 77u);
   BOOST_TEST(parsed->frame.sequence == 3u);
   BOOST_TEST(parsed->meta_in_data);
-  BOOST_TEST(parsed->segment_count == 3u);
-  BOOST_TEST(parsed->sizes[2] == limits::segment_bytes_max);
+  BOOST_TEST((parsed->sizes == piece_sizes{4000, 0, 1, limits::segment_bytes_max}));
+  BOOST_TEST(parsed->frame_bytes() == 4001 + limits::segment_bytes_max);
+}
+
+// The sizes alone decide which message carries which piece, so both sides come to the same plan.
+BOOST_AUTO_TEST_CASE(large_pieces_travel_alone_and_small_ones_with_the_announcement) {
+  const auto plan = plan_pieces({100, 1u << 20, 0, 200, 1u << 21});
+  BOOST_TEST(plan.messages == 3u);
+  BOOST_TEST(plan.bulk_bytes == 300u);
+  BOOST_TEST(plan.bulk_pieces == 2u);
+  BOOST_TEST(plan.message[0] == 0);
+  BOOST_TEST(plan.message[1] == 1);
+  BOOST_TEST(plan.message[3] == 0);
+  BOOST_TEST(plan.message[4] == 2);
+}
+
+BOOST_AUTO_TEST_CASE(without_small_pieces_the_first_large_one_comes_with_the_announcement) {
+  const auto plan = plan_pieces({0, 1u << 20, 1u << 21});
+  BOOST_TEST(plan.messages == 2u);
+  BOOST_TEST(plan.bulk_bytes == 1u << 20);
+  BOOST_TEST(plan.message[1] == 0);
+  BOOST_TEST(plan.message[2] == 1);
+}
+
+BOOST_AUTO_TEST_CASE(any_sizes_are_planned_whole) {
+  TROUPE_RANDOM(random);
+  for (int round = 0; round < 1000; ++round) {
+    piece_sizes sizes(random() % (pieces_max + 1));
+    for (auto& size : sizes) size = random() % (1u << (random() % 24));
+    const auto plan = plan_pieces(sizes);
+    std::uint64_t in_bulk = 0;
+    std::vector<std::size_t> pieces_of(plan.messages);
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+      BOOST_TEST_REQUIRE(plan.message[i] < plan.messages);
+      if (sizes[i] == 0) continue;
+      ++pieces_of[plan.message[i]];
+      if (plan.message[i] == 0) in_bulk += sizes[i];
+    }
+    BOOST_TEST_REQUIRE(in_bulk == plan.bulk_bytes);
+    BOOST_TEST_REQUIRE(pieces_of[0] == plan.bulk_pieces);
+    for (std::size_t m = 1; m < plan.messages; ++m) BOOST_TEST_REQUIRE(pieces_of[m] == 1u);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_short_meta_travels_with_the_announcement) {
@@ -79,7 +119,7 @@ BOOST_AUTO_TEST_CASE(sizes_above_a_limit_or_unlike_the_data_are_refused) {
   check_refused(announcement(5, false, {limits::segment_bytes_max + 1}), 0, "segment of 1073741825 bytes");
   check_refused(announcement(limits::frame_meta_bytes_max + 1, true, {}), 0, "meta of 67108865 bytes");
   check_refused(announcement(0, true, std::vector<std::uint64_t>(limits::frame_segments_max + 1)), 0, "65 segments");
-  check_refused(announcement(5, false, {10}), 11, "sizes add up to 10 bytes, data has 11");
+  check_refused(announcement(5, false, {10}), 11, "sizes ask for 10 bytes, data has 11");
 }
 
 BOOST_AUTO_TEST_CASE(a_parcel_gives_back_its_frames_aligned_as_itself) {
