@@ -34,6 +34,10 @@ result<tcp_acceptor> listen_at(asio::io_context& io, const std::string& host, st
   tcp_acceptor out(io);
   if (!failed && !found.empty()) {
     const auto endpoint = found.begin()->endpoint();
+    if (endpoint.address().is_unspecified())
+      return error{errc::bad_input, "cannot listen at " + host +
+                                        ": every interface is too many; name the one by which "
+                                        "other processes reach this one"};
     out.open(endpoint.protocol(), failed);
     if (!failed) out.set_option(tcp_acceptor::reuse_address(true), failed);
     if (!failed) out.bind(endpoint, failed);
@@ -79,18 +83,24 @@ awaitable<result<void>> dial(tcp_socket& socket, peer_uri to) {
 
 awaitable<result<handshake_session>> shake_hands(tcp_socket& socket, const cluster_secret& secret,
                                                  handshake::options how) {
+  const bool dialled = how.role == handshake_role::dialler;
   handshake shake(secret, std::move(how));
+  const auto closed_by_peer = [&] {
+    auto why = shake.closed_by_peer();
+    if (!dialled) why.code = errc::disconnected; // a dialler may think better of it
+    return why;
+  };
   std::vector<std::byte> to_send = shake.begin();
   std::vector<std::byte> received;
   for (;;) {
     if (!to_send.empty()) {
       const auto [failed, sent] = co_await asio::async_write(socket, asio::buffer(to_send), as_result);
-      if (failed) co_return shake.closed_by_peer();
+      if (failed) co_return closed_by_peer();
     }
     if (shake.done()) co_return shake.session();
     received.resize(std::min(shake.wanted_bytes(), std::size_t{64} << 10));
     const auto [closed, count] = co_await socket.async_read_some(asio::buffer(received), as_result);
-    if (closed) co_return shake.closed_by_peer();
+    if (closed) co_return closed_by_peer();
     auto reply = shake.receive(std::span(received).first(count));
     if (!reply) co_return reply.error();
     to_send = std::move(*reply);

@@ -19,7 +19,7 @@ using boost::asio::awaitable;
 using tcp_socket = boost::asio::ip::tcp::socket;
 using tcp_acceptor = boost::asio::ip::tcp::acceptor;
 
-/// Listens at `host`:`port` (0: any). Errors: bad_input when that is not possible.
+/// Listens at `host`:`port` (0: any). Errors: bad_input when that is not possible, or `host` is a wildcard.
 result<tcp_acceptor> listen_at(boost::asio::io_context& io, const std::string& host, std::uint16_t port);
 
 /// Closes a socket when it takes too long, unless it is gone before.
