@@ -94,6 +94,7 @@ class recorder : public net::transport_listener {
   }
   /// Within wait().
   std::size_t unlocked_frames() const { return frames_.size(); }
+  std::size_t unlocked_ups() const { return ups_; }
   std::size_t unlocked_downs() const { return downs_.size(); }
   std::size_t up_count() {
     return locked([&] { return ups_; });

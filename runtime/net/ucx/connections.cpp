@@ -150,7 +150,8 @@ awaitable<void> connections::serve(socket_ptr socket) {
   handshake::options how{handshake_role::acceptor, card(channel.number, "")};
   const auto session = co_await shake_hands(*socket, me_.secret, std::move(how));
   if (!session) {
-    log::warn("net: a connection to {} was refused: {}", me_.uri, session.error().message);
+    const auto level = session.error().code == errc::disconnected ? log::level::debug : log::level::warn;
+    log::log(level, "net: a connection to {} was refused: {}", me_.uri, session.error().message);
     co_return;
   }
   auto [admitted_as, who] = admit(session->peer.uri, socket);
@@ -267,8 +268,16 @@ void connections::hear_the_rest() {
 }
 
 void connections::on_leaving(peer& who) {
-  who.leaving = true;
-  fail_soon(who, gone(who.uri, "has left"));
+  if (std::exchange(who.leaving, true)) return;
+  who.out->stop_sending();
+  with_.jobs->push([this, id = who.id] { part_from(with_.table.find(id)); });
+}
+
+/// Looks again each millisecond: closing earlier would take away what the peer is fetching.
+void connections::part_from(const peer_ptr& who) {
+  if (!who) return;
+  if (who->out->quiet()) return down(who, gone(who->uri, "has left"));
+  with_.timers.add(clock::now(), [this, weak = std::weak_ptr(who)] { part_from(weak.lock()); });
 }
 
 void connections::fail_soon(peer& who, const error& why) {
@@ -300,11 +309,9 @@ void connections::down(const peer_ptr& who, const error& why) {
 bool connections::leave() {
   const auto all = with_.table.all();
   const spin_hold hold(with_.net.lock);
-  const bool sent = with_.net.in_flight.empty();
   for (const auto& who : all) {
-    if (!who->out->idle()) continue;
-    if (who->state != peer_state::up) down(who, gone(who->uri, "is not needed any more"));
-    if (who->state == peer_state::up && sent && !std::exchange(who->leaving, true))
+    if (who->state != peer_state::up && who->out->idle()) down(who, gone(who->uri, "is not needed any more"));
+    if (who->state == peer_state::up && who->out->quiet() && !std::exchange(who->goodbye_said, true))
       who->out->send_control(control_lane::leaving);
   }
   return all.empty();

@@ -67,7 +67,7 @@ class connections {
   void dial(const std::shared_ptr<peer>& who);
   /// The acceptor listens, so that the connection is up.
   void on_ready(peer& who);
-  /// The peer stops; nothing more comes.
+  /// The peer stops: nothing more comes, and what it is fetching now is the last that it takes.
   void on_leaving(peer& who);
   /// Takes the peer down outside of any callback. Its traffic counts no more from here on when this is its thread.
   void fail_soon(peer& who, const error& why);
@@ -99,6 +99,7 @@ class connections {
   void come_up(peer& who);
   void feel_pulse(const peer_ptr& who);
   void hear_the_rest();
+  void part_from(const peer_ptr& who);
   void fail_now(peer_id id, const error& why);
   void down(const peer_ptr& who, const error& why);
 

@@ -43,6 +43,10 @@ void outgoing_frame::run(std::unique_ptr<job> self) {
 }
 
 struct outbound::hot_message final : wire_op {
+  ~hot_message() override {
+    if (const auto from = sender.lock()) --from->hot_in_flight_;
+  }
+  std::weak_ptr<outbound> sender; ///< while it is under way
   std::array<std::byte, sizeof(channel_header) + transport::hot_bytes_max> bytes;
 };
 
@@ -74,12 +78,17 @@ void outbound::start() {
   flush_soon();
 }
 
-void outbound::close() {
+void outbound::stop_sending() {
   started_ = false;
   closed_ = true;
   queue_.clear();
   hot_waiting_.clear();
+}
+
+void outbound::close() {
+  stop_sending();
   endpoint_.close();
+  wire_.forgotten.splice(wire_.forgotten.end(), in_flight_); // their callbacks still come, or the worker ends
 }
 
 bool outbound::reserve(std::uint64_t bytes) {
@@ -210,28 +219,36 @@ void outbound::send_pieces(const std::shared_ptr<outgoing_frame>& frame, bool me
   }
 }
 
-void outbound::send_hot(std::uint32_t lane, std::span<const std::byte> bytes) {
+bool outbound::send_hot(std::uint32_t lane, std::span<const std::byte> bytes) {
   invariant(bytes.size() <= transport::hot_bytes_max, "hot bytes are few");
-  if (closed_) return;
+  if (closed_) return true;
   const bool own = lane >= transport::hot_lanes_max;
-  if (!endpoint_.handle() || (!own && !started_)) {
+  if (!own && hot_waiting_.size() + hot_in_flight_ >= limits::peer_hot_waiting_max) return false;
+  if (!own && !started_) {
     auto& waiting = hot_waiting_.emplace_back(sizeof(lane) + bytes.size());
     std::ranges::copy(bytes, put(waiting.data(), lane));
-    return;
+    return true;
   }
   auto op = std::move(wire_.spare_hot);
   if (!op) op = std::make_unique<hot_message>();
   auto& message = static_cast<hot_message&>(*op);
   auto* const end = std::ranges::copy(bytes, put(message.bytes.data(), header(lane))).out;
   const auto whole = piece({message.bytes.data(), end});
-  post(message_kind::hot, {}, {&whole, 1}, std::move(op));
+  op = post(message_kind::hot, {}, {&whole, 1}, std::move(op));
+  if (op) {
+    wire_.spare_hot = std::move(op);
+  } else {
+    message.sender = weak_from_this();
+    ++hot_in_flight_;
+  }
+  return true;
 }
 
-void outbound::post(message_kind kind, std::span<const std::byte> head, std::span<const ucp_dt_iov_t> data,
-                    std::unique_ptr<wire_op> op) {
-  const auto status = wire_.send(endpoint_.handle(), kind, head, data, op);
+std::unique_ptr<wire_op> outbound::post(message_kind kind, std::span<const std::byte> head,
+                                        std::span<const ucp_dt_iov_t> data, std::unique_ptr<wire_op> op) {
+  const auto status = wire_.send(endpoint_.handle(), kind, head, data, op, in_flight_);
   if (status != UCS_OK) on_failure_(ucx_error("ucx: sending failed", status));
-  if (kind == message_kind::hot && op) wire_.spare_hot = std::move(op);
+  return op;
 }
 
 void outbound::return_room() {

@@ -48,7 +48,9 @@ class outbound : public std::enable_shared_from_this<outbound> {
   void open(ucx_endpoint endpoint, std::uint32_t channel, std::uint64_t tag);
   /// The other side listens: frames may leave, too.
   void start();
-  /// Whatever waits is lost.
+  /// Whatever waits is lost; what UCX has begun to send may still arrive.
+  void stop_sending();
+  /// Whatever is not there yet is lost.
   void close();
 
   /// Joins the queue; leaves when the progress thread flushes next, together with others.
@@ -57,9 +59,9 @@ class outbound : public std::enable_shared_from_this<outbound> {
   void send_now(std::unique_ptr<outgoing_frame> frame);
   /// Sends as much as the receiver has room for.
   void flush();
-  /// At most transport::hot_bytes_max bytes.
-  void send_hot(std::uint32_t lane, std::span<const std::byte> bytes);
-  void send_control(control_lane lane) { send_hot(static_cast<std::uint32_t>(lane), {}); }
+  /// At most transport::hot_bytes_max bytes. False when limits::peer_hot_waiting_max are waiting already.
+  bool send_hot(std::uint32_t lane, std::span<const std::byte> bytes);
+  void send_control(control_lane lane) { (void)send_hot(static_cast<std::uint32_t>(lane), {}); }
   /// What the receiver says it has room for again. False if that cannot be.
   bool room_back(room back);
   /// Sends what receipts have given back, if nothing has taken it along by now. Takes the lock.
@@ -68,6 +70,8 @@ class outbound : public std::enable_shared_from_this<outbound> {
   void on_endpoint_failure(ucs_status_t status) { on_failure_(ucx_error("ucx: the connection broke", status)); }
   /// Nothing waits here, so that a frame may leave at once without overtaking another.
   bool idle() const { return queue_.empty(); }
+  /// Everything has been sent, and fetched where it is fetched.
+  bool quiet() const { return queue_.empty() && in_flight_.empty(); }
 
   /// Any thread: counts a frame in, unless limits::peer_waiting_bytes_max wait already.
   bool reserve(std::uint64_t bytes);
@@ -90,8 +94,9 @@ class outbound : public std::enable_shared_from_this<outbound> {
   void send_single();
   void send_bulk();
   void send_pieces(const std::shared_ptr<outgoing_frame>& frame, bool meta_in_data);
-  void post(message_kind kind, std::span<const std::byte> head, std::span<const ucp_dt_iov_t> data,
-            std::unique_ptr<wire_op> op);
+  /// Gives `op` back when it is done with.
+  std::unique_ptr<wire_op> post(message_kind kind, std::span<const std::byte> head, std::span<const ucp_dt_iov_t> data,
+                                std::unique_ptr<wire_op> op);
 
   wire& wire_;
   std::shared_ptr<returned_room> back_;
@@ -106,7 +111,9 @@ class outbound : public std::enable_shared_from_this<outbound> {
   std::uint32_t sequence_ = 0;
   credit_window credit_;
   std::deque<std::unique_ptr<outgoing_frame>> queue_;
-  std::vector<std::vector<std::byte>> hot_waiting_; ///< before open()
+  wire_op_list in_flight_;
+  std::size_t hot_in_flight_ = 0;
+  std::vector<std::vector<std::byte>> hot_waiting_; ///< before start()
   std::atomic<std::uint64_t> waiting_bytes_{0};
 };
 

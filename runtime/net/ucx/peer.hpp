@@ -27,7 +27,8 @@ struct peer {
   peer_state state = peer_state::dialling;
   std::uint32_t attempt = 0; ///< a coroutine whose attempt is not this one any more has nothing to say
   bool failing = false;      ///< it is going down; its traffic is ignored
-  bool leaving = false;      ///< it has said goodbye
+  bool leaving = false;      ///< it has said goodbye ...
+  bool goodbye_said = false; ///< ... or we have
   std::shared_ptr<returned_room> back;
   std::shared_ptr<outbound> out;
   std::shared_ptr<inbound> in;

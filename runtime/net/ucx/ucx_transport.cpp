@@ -156,17 +156,21 @@ result<void> ucx_transport::send_hot(peer_id to, std::uint8_t lane, std::span<co
   if (bytes.size() > hot_bytes_max || lane >= hot_lanes_max)
     return error{errc::bad_input, "hot lane " + std::to_string(lane) + ", " + std::to_string(bytes.size()) + " bytes"};
   TROUPE_ASSIGN(const auto way, way_to(to));
+  bool taken = true;
   if (in_progress_thread()) {
     const spin_hold hold(net_->lock);
-    way->send_hot(lane, bytes);
+    taken = way->send_hot(lane, bytes);
   } else if (net_->lock.try_lock()) {
-    way->send_hot(lane, bytes);
+    taken = way->send_hot(lane, bytes);
     const bool kick = std::exchange(net_->needs_progress, false);
     net_->lock.unlock();
     if (kick) jobs_->wake();
   } else {
-    jobs_->push([way, lane, copy = std::vector(bytes.begin(), bytes.end())] { way->send_hot(lane, copy); });
+    jobs_->push([way, lane, copy = std::vector(bytes.begin(), bytes.end())] { (void)way->send_hot(lane, copy); });
   }
+  if (!taken)
+    return error{errc::overloaded, "peer " + std::to_string(to.value) + " does not take its hot bytes: " +
+                                       std::to_string(limits::peer_hot_waiting_max) + " wait for it"};
   return {};
 }
 

@@ -12,7 +12,7 @@ void on_sent(void* request, ucs_status_t, void* op) {
 } // namespace
 
 ucs_status_t wire::send(ucp_ep_h endpoint, message_kind kind, std::span<const std::byte> header,
-                        std::span<const ucp_dt_iov_t> data, std::unique_ptr<wire_op>& op) {
+                        std::span<const ucp_dt_iov_t> data, std::unique_ptr<wire_op>& op, wire_op_list& in_flight) {
   ucp_request_param_t param{};
   param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
   param.cb.send = &on_sent;

@@ -22,6 +22,7 @@ enum class message_kind : unsigned { parcel = 1, bulk = 2, piece = 3, hot = 4 };
 struct wire_op : boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
   virtual ~wire_op() = default;
 };
+using wire_op_list = boost::intrusive::list<wire_op, boost::intrusive::constant_time_size<false>>;
 
 class outbound;
 
@@ -31,13 +32,13 @@ struct wire {
   wire& operator=(const wire&) = delete;
   /// After the worker has gone: frees what UCX never finished.
   ~wire() {
-    in_flight.clear_and_dispose([](wire_op* op) { delete op; });
+    forgotten.clear_and_dispose([](wire_op* op) { delete op; });
   }
 
-  /// Sends `header` and `data` (one range of memory, or several small ones), which belong to `op`. Takes `op` unless
-  /// UCX is done with it at once or fails at once.
+  /// Sends `header` and `data` (one range of memory, or several small ones), which belong to `op`. Moves `op` to
+  /// `in_flight` until it is sent, unless UCX is done with it at once or fails at once.
   ucs_status_t send(ucp_ep_h endpoint, message_kind kind, std::span<const std::byte> header,
-                    std::span<const ucp_dt_iov_t> data, std::unique_ptr<wire_op>& op);
+                    std::span<const ucp_dt_iov_t> data, std::unique_ptr<wire_op>& op, wire_op_list& in_flight);
 
   ucx_worker& worker;
   job_queue& jobs;
@@ -45,7 +46,7 @@ struct wire {
   bool needs_progress = false; ///< a send is under way: wake the progress thread after an inline send
   std::vector<std::shared_ptr<outbound>> to_flush; ///< by the progress thread, after this round
   std::unique_ptr<wire_op> spare_hot;              ///< the next hot message's memory
-  boost::intrusive::list<wire_op, boost::intrusive::constant_time_size<false>> in_flight;
+  wire_op_list forgotten;                          ///< under way when their connection was closed
 };
 
 /// One end of a connection. Closes itself by force: UCX then gives up every send that is under way.

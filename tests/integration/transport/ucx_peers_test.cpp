@@ -30,7 +30,10 @@ struct stranger {
     const auto to = net::parse_peer_uri(uri).value();
     socket.connect({boost::asio::ip::make_address(to.host), to.port});
   }
-  void say(const std::string& text) { boost::asio::write(socket, boost::asio::buffer(text)); }
+  void say(const std::string& text) {
+    boost::system::error_code hung_up;
+    boost::asio::write(socket, boost::asio::buffer(text), hung_up);
+  }
   /// Everything until the other side hangs up.
   std::string hear_all() {
     std::string out;
