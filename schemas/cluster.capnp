@@ -83,7 +83,7 @@ struct ExpertShardReady {
   process @0 :UInt32;
   shard @1 :UInt32;
   device @2 :Text;
-  address @3 :Text; # where kv_caches reach it without passing through the supervisor's process
+  address @3 :Text; # where it is published, for people
   handle @4 :ActorRef;
 }
 
