@@ -1,7 +1,6 @@
 #include "actors/actor_expert_client.hpp"
 
 #include "runtime/core/limits.hpp"
-#include "runtime/core/log.hpp"
 
 #include <caf/actor_cast.hpp>
 #include <caf/after.hpp>
@@ -15,8 +14,8 @@
 namespace troupe {
 
 actor_expert_client::actor_expert_client(caf::actor_system& system, const supervisor_actor& supervisor,
-                                         net::carrier* carrier, moe::element type)
-    : self_(system), carrier_(carrier), type_(type) {
+                                         moe::element type)
+    : self_(system), type_(type) {
   self_->send(supervisor, watch_cluster{caf::actor_cast<view_listener_actor>(caf::actor(self_))});
 }
 
@@ -83,15 +82,8 @@ void actor_expert_client::apply(const cluster_view& view) {
       next.insert(*known);
       continue;
     }
-    auto handle = shard.handle;
-    if (carrier_ && !shard.address.empty()) {
-      if (auto direct = carrier_->connect(shard.address))
-        handle = caf::actor_cast<expert_shard_actor>(*direct);
-      else // it has died since, or its rows take the way through the supervisor's process
-        log::warn("expert_shard {}: {}", shard.shard.value, direct.error().message);
-    }
-    self_->monitor(handle);
-    next.emplace(shard.shard, connected_shard{shard.process, handle});
+    self_->monitor(shard.handle);
+    next.emplace(shard.shard, connected_shard{shard.process, shard.handle});
   }
   shards_ = std::move(next);
   send_pending();

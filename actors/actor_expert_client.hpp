@@ -8,7 +8,6 @@
 #include "actors/interfaces.hpp"
 #include "runtime/core/clock.hpp"
 #include "runtime/exec/expert_client.hpp"
-#include "runtime/net/carrier.hpp"
 
 #include <caf/actor_system.hpp>
 #include <caf/message.hpp>
@@ -24,9 +23,8 @@ namespace troupe {
 /// Used by one thread, that of its kv_cache. Blocks in finish() and never longer than limits::dispatch_patience.
 class actor_expert_client final : public exec::expert_client {
  public:
-  /// `carrier` gives direct connections to shards with an address; null where all actors live in this process.
-  actor_expert_client(caf::actor_system& system, const supervisor_actor& supervisor, net::carrier* carrier,
-                      moe::element type);
+  /// Rows go straight to the shards' processes: a handle in a view is dialled where it lives.
+  actor_expert_client(caf::actor_system& system, const supervisor_actor& supervisor, moe::element type);
 
   result<void> start(layer_index layer, const moe::routing& choice, std::span<const float> inputs) override;
   result<void> finish(std::span<float> out) override;
@@ -50,7 +48,6 @@ class actor_expert_client final : public exec::expert_client {
   bool complete() const;
 
   caf::scoped_actor self_;
-  net::carrier* carrier_;
   moe::element type_;
   std::uint64_t view_epoch_ = 0;
   moe::placement placement_;

@@ -63,7 +63,7 @@ using kv_cache_actor = caf::typed_actor<
 struct shard_ref {
   shard_id shard;
   process_id process;
-  std::string address; ///< for net::carrier::connect, so that rows need not pass through the supervisor's process
+  std::string address; ///< where it is published, for people
   expert_shard_actor handle;
 
   auto fields() { return std::tie(shard, process, address, handle); }

@@ -1,6 +1,8 @@
 // The actor system of every Troupe process.
 #pragma once
 
+#include "runtime/net/carrier.hpp"
+
 #include <caf/actor_system_config.hpp>
 
 namespace troupe {
@@ -11,7 +13,9 @@ enum class reach { this_process, network };
 /// starts four threads at least (caf-ucx.md section 4), which two cores pay for dearly.
 class system_config : public caf::actor_system_config {
  public:
-  explicit system_config(reach peers, std::size_t threads = 1);
+  /// With reach::network the process listens as `listen` says. Throws std::runtime_error where that fails: a process
+  /// that others cannot reach does not start.
+  explicit system_config(reach peers, std::size_t threads = 1, const net::carrier_options& listen = {});
 };
 
 } // namespace troupe

@@ -18,7 +18,7 @@ function(troupe_import name)
   endforeach()
 endfunction()
 
-troupe_import(caf HEADER caf/actor.hpp LIBS caf_core caf_io)
+troupe_import(caf HEADER caf/actor.hpp LIBS caf_core)
 target_link_libraries(caf INTERFACE Threads::Threads)
 if(TROUPE_SANITIZE MATCHES undefined)
   # CAF spawns an actor without arguments through a null pointer to an empty tuple; ASan still sees null being read.

@@ -48,8 +48,8 @@ class cluster_process {
       boost::asio::post(loop_, [this, pid] { host_.signal(static_cast<pid_t>(pid), SIGKILL); });
     };
     processes.give_up = [this](const std::string& name) { boost::asio::post(loop_, [this, name] { give_up(name); }); };
-    TROUPE_ASSIGN(front_, front::open(system_, *carrier_, plan_, processes));
-    TROUPE_ASSIGN(address_, carrier_->publish(caf::actor_cast<caf::actor>(front_->supervisor()), "127.0.0.1", 0));
+    TROUPE_ASSIGN(front_, front::open(system_, carrier_, plan_, processes));
+    address_ = carrier_.publish(caf::actor_cast<caf::actor>(front_->supervisor()), "supervisor");
     for (const auto& role : company_roles(plan_.size))
       if (role.kind != cluster::role_kind::router) start(role.name);
 
@@ -128,7 +128,7 @@ class cluster_process {
   process_host host_;
   system_config config_{reach::network, 2};
   caf::actor_system system_{config_};
-  std::unique_ptr<net::carrier> carrier_ = net::make_carrier(system_);
+  net::carrier carrier_{system_};
   std::unique_ptr<front> front_;
   std::string address_; ///< of the supervisor
   std::thread guide_;
@@ -156,8 +156,8 @@ result<void> run_in_one_process(const recipe& plan, const visitor& visit) {
   stop.async_wait([](auto, int) {});
   system_config config(reach::network, 2); // other processes reach the job gateway
   caf::actor_system system(config);
-  const auto carrier = net::make_carrier(system);
-  TROUPE_ASSIGN(const auto house, front::open(system, *carrier, plan, {}));
+  net::carrier carrier(system);
+  TROUPE_ASSIGN(const auto house, front::open(system, carrier, plan, {}));
   TROUPE_ASSIGN(const auto kv_cache, start_kv_cache(system, plan, *house));
 
   if (!visit) loop.run();

@@ -17,8 +17,6 @@ namespace troupe::launch {
 
 namespace {
 
-constexpr auto loopback = "127.0.0.1";
-
 /// Ends an actor and waits for it: what it uses may go afterwards.
 template <class Handle>
 void end_actor(caf::actor_system& system, const Handle& actor) {
@@ -67,7 +65,7 @@ result<void> front::start_router(const model::model_config& config, const servin
 result<void> front::open_gateways(net::carrier& carrier, const front_options& options) {
   completions_ = std::make_unique<completion_service>(*service_, text_);
   jobs_ = spawn_job_gateway(system_, *completions_);
-  TROUPE_ASSIGN(const auto job_address, carrier.publish(caf::actor_cast<caf::actor>(jobs_), loopback, 0));
+  const auto job_address = carrier.publish(caf::actor_cast<caf::actor>(jobs_), "jobs");
   http_gateway_options http;
   http.host = options.host;
   http.port = options.port;

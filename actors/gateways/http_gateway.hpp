@@ -22,7 +22,7 @@ struct http_gateway_options {
   std::vector<std::string> api_keys; ///< empty: nobody is asked for a key
   int threads = 2;                   ///< for sockets; as many more parse and tokenize
   std::string version;               ///< shown by /version
-  std::string job_address;           ///< of the job gateway, "basp://host:port", shown by /status for `troupe submit`
+  std::string job_address;           ///< of the job gateway, "ucx://...", shown by /status for `troupe submit`
 };
 
 class http_gateway {

@@ -26,13 +26,13 @@ struct job_client::state {
 
   system_config config{reach::network};
   caf::actor_system system{config};
-  std::unique_ptr<net::carrier> carrier = net::make_carrier(system);
+  net::carrier carrier{system};
   job_gateway_actor gateway;
 };
 
 result<job_client> job_client::connect(const std::string& address) {
   auto made = std::make_unique<state>();
-  TROUPE_ASSIGN(const auto peer, made->carrier->connect(address));
+  TROUPE_ASSIGN(const auto peer, made->carrier.connect(address));
   made->gateway = caf::actor_cast<job_gateway_actor>(peer);
   return job_client(std::move(made));
 }

@@ -16,7 +16,7 @@ namespace troupe {
 /// own. Not thread-safe.
 class job_client {
  public:
-  /// `address` is "basp://host:port", as /status of the HTTP gateway shows it.
+  /// `address` is "ucx://host:port/uid/jobs", as /status of the HTTP gateway shows it.
   static result<job_client> connect(const std::string& address);
 
   /// Starts a job of OpenAI batch requests, one JSON text a line. Errors: bad_input naming the line, overloaded.

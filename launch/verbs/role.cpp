@@ -42,12 +42,12 @@ class role_process {
  public:
   explicit role_process(role_flags flags) : flags_(std::move(flags)) {}
 
-  /// Returns the exit status. A drained role has nothing left to save, so its process ends without taking CAF apart:
-  /// ~actor_system waits for the detached kv_cache, which BASP's stopped broker may hold in an unread down_msg for
-  /// ever.
+  /// Returns the exit status. A drained role has nothing left to save, so its process ends without taking CAF apart;
+  /// but its last answers still leave.
   int run() {
     const auto outcome = serve();
     if (!outcome) log::error("{}", outcome.error().message);
+    carrier_.leave();
     log::default_logger()->flush();
     return outcome ? 0 : 1;
   }
@@ -57,7 +57,7 @@ class role_process {
     boost::asio::signal_set leave(loop_, SIGTERM);
     leave.async_wait([](auto, int) {});
     accept_sigterm();
-    TROUPE_ASSIGN(const auto peer, carrier_->connect(flags_.supervisor));
+    TROUPE_ASSIGN(const auto peer, carrier_.connect(flags_.supervisor));
     supervisor_ = caf::actor_cast<supervisor_actor>(peer);
     TROUPE_ASSIGN(const auto assignment, join(system_, supervisor_, flags_.name));
     TROUPE_ASSIGN(const auto role, start(assignment));
@@ -79,7 +79,7 @@ class role_process {
   /// While it steps, the expert_shards wait for it, and it waits while they work: each may use all cores.
   result<caf::actor> start_kv_cache(const opened_model& model, const role_assignment& assignment) {
     TROUPE_ASSIGN(const auto cpu, cpu_options_of(assignment.options, 1));
-    auto experts = std::make_unique<actor_expert_client>(system_, supervisor_, carrier_.get(), element_of(model, cpu));
+    auto experts = std::make_unique<actor_expert_client>(system_, supervisor_, element_of(model, cpu));
     TROUPE_ASSIGN(auto parts, make_kv_cache(model, assignment, cpu, supervisor_, std::move(experts)));
     return caf::actor_cast<caf::actor>(system_.spawn<caf::detached>(kv_cache, std::move(parts)));
   }
@@ -89,7 +89,7 @@ class role_process {
     TROUPE_ASSIGN(const auto cpu, cpu_options_of(assignment.options, static_cast<int>(shards.size())));
     TROUPE_ASSIGN(auto parts, make_expert_shard(model, assignment, cpu, supervisor_));
     const auto shard = system_.spawn(expert_shard, std::move(parts));
-    TROUPE_ASSIGN(const auto address, carrier_->publish(caf::actor_cast<caf::actor>(shard), flags_.host, 0));
+    const auto address = carrier_.publish(caf::actor_cast<caf::actor>(shard), flags_.name);
     caf::anon_send(supervisor_,
                    expert_shard_ready{assignment.process, assignment.shard, device_name(cpu), address, shard});
     return caf::actor_cast<caf::actor>(shard);
@@ -111,9 +111,9 @@ class role_process {
   role_flags flags_;
   boost::asio::io_context loop_;
   std::atomic<bool> orphaned_{false};
-  system_config config_{reach::network, 1};
+  system_config config_{reach::network, 1, {.host = flags_.host}};
   caf::actor_system system_{config_};
-  std::unique_ptr<net::carrier> carrier_ = net::make_carrier(system_);
+  net::carrier carrier_{system_};
   supervisor_actor supervisor_;
 };
 
@@ -124,7 +124,8 @@ void add_role(CLI::App& app) {
   auto* verb = app.add_subcommand("role", "one role process of a cluster; `troupe launch` starts them");
   verb->group(""); // not for people: hidden from --help
   verb->add_option("--name", flags->name, "the role's name in the recipe, e.g. expert_shard-0")->required();
-  verb->add_option("--supervisor", flags->supervisor, "its address, e.g. basp://127.0.0.1:41000")->required();
+  verb->add_option("--supervisor", flags->supervisor, "its address, e.g. ucx://127.0.0.1:41000/3f.../supervisor")
+      ->required();
   verb->add_option("--host", flags->host, "address to listen on")->capture_default_str();
   verb->add_option("--parent", flags->parent, "end with this process");
   verb->callback([flags] {

@@ -1,37 +1,60 @@
-// The one seam over the transport between processes. Actors see handles only; who carries the bytes is decided here.
-// Today CAF's own TCP (basp_carrier.cpp); nothing outside runtime/net may include caf/io.
+// The door of a process: how its actors are published, and how those of others are reached. A thin face of the bridge
+// (bridge/bridge.hpp), for whoever has no need to know more.
 #pragma once
 
 #include "runtime/core/result.hpp"
+#include "runtime/net/transport.hpp"
 
 #include <caf/actor.hpp>
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace troupe::net {
+
+struct message_codec;
+
+/// Where a process listens and whom it lets in.
+struct carrier_options {
+  std::string host = "127.0.0.1";    ///< of the interface; others reach the process by this name
+  std::uint16_t port = 0;            ///< 0: any
+  std::filesystem::path secret_file; ///< empty: as net/secret.hpp says
+};
+
+/// Binds the address of this process and loads the bridge into `config`, over UCX; before the actor_system is made.
+/// Errors: bad_input for the address or the cluster secret, unsupported when UCX finds nothing to work with.
+result<void> configure_carrier(caf::actor_system_config& config, const carrier_options& options,
+                               std::vector<message_codec> codecs = {});
 
 /// Thread-safe. Lives no longer than its actor_system. A peer that goes away sends a `caf::down_msg` to its monitors.
 class carrier {
  public:
-  virtual ~carrier() = default;
+  /// `system`: of a config that configure_carrier() has seen.
+  explicit carrier(caf::actor_system& system) : system_(system) {}
 
-  /// Makes `whom` reachable at `host`:`port` (0 lets the system choose) and returns its address, "basp://host:port".
-  /// Errors: bad_input when the address cannot be bound.
-  virtual result<std::string> publish(const caf::actor& whom, const std::string& host, std::uint16_t port) = 0;
+  /// Makes `whom` reachable and returns its address, "ucx://host:port/uid/name". `name` has no '/'.
+  std::string publish(const caf::actor& whom, const std::string& name);
 
-  /// The actor published at `address`. Blocks as long as the system tries to connect: at once on one host. Types are
-  /// not checked: peers of one cluster run one binary. Errors: bad_input for a malformed address, disconnected when
-  /// nobody answers.
-  virtual result<caf::actor> connect(const std::string& address) = 0;
+  /// The actor published at `address`; the uid may be left out. Blocks for at most limits::connect_timeout. Types are
+  /// not checked: peers of one cluster run one binary. Errors: bad_input for a malformed address, not_found for a
+  /// name that nobody has, disconnected when nobody answers or the cluster secret is another one.
+  result<caf::actor> connect(const std::string& address);
+
+  /// `whom` runs in the progress thread when a peer's message wakes it: no thread is woken (30 us), but it must never
+  /// block.
+  void pin(const caf::actor& whom);
+
+  /// Sends what has been accepted and parts from every peer; for a process that ends at once. Nothing comes or goes
+  /// afterwards. Not from the progress thread.
+  void leave();
+
+ private:
+  caf::actor_system& system_;
 };
-
-/// Loads the transport into `config`; before the actor_system is made.
-void configure_carrier(caf::actor_system_config& config);
-
-std::unique_ptr<carrier> make_carrier(caf::actor_system& system);
 
 } // namespace troupe::net

@@ -65,6 +65,13 @@ class bridge final : public caf::net::middleman, caf::proxy_registry::backend, t
     return caf::actor_cast<Handle>(found.actor);
   }
 
+  struct found_actor {
+    caf::strong_actor_ptr actor;
+    std::set<std::string> types; ///< of its messages; empty if it is untyped
+  };
+  /// As remote_actor(), without a look at the types.
+  result<found_actor> look_up(const std::string& uri, const std::string& name);
+
   /// From now on `whom` runs in the progress thread when a peer's message wakes it. It must never block, and stays
   /// below limits::pinned_run_messages messages a turn. Any thread.
   template <class Handle>
@@ -92,10 +99,6 @@ class bridge final : public caf::net::middleman, caf::proxy_registry::backend, t
    private:
     bridge& owner_;
   };
-  struct found_actor {
-    caf::strong_actor_ptr actor;
-    std::set<std::string> types;
-  };
   struct open_lookup;
 
   bridge(caf::actor_system& system, std::shared_ptr<transport> wire, std::vector<message_codec> codecs);
@@ -115,7 +118,6 @@ class bridge final : public caf::net::middleman, caf::proxy_registry::backend, t
   bool run_some() override;
 
   std::string publish_as(caf::strong_actor_ptr whom, std::set<std::string> types, const std::string& name);
-  result<found_actor> look_up(const std::string& uri, const std::string& name);
   void pin_actor(const caf::strong_actor_ptr& whom);
 
   // Neighbours
