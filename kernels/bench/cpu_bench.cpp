@@ -89,8 +89,9 @@ void bench_experts(thread_pool& pool, target t, tensor_type type, std::int64_t r
     for (std::size_t e = 0; e + 8 <= experts.size(); e += 8) {
       std::vector<ffn_job> jobs;
       for (std::size_t i = 0; i < 8; ++i)
-        jobs.push_back({&experts[e + i], all, y.data() + static_cast<std::int64_t>(i) * rows * hidden, hidden});
-      ffn.run(pool, x.data(), hidden, jobs);
+        jobs.push_back({&experts[e + i], all,
+                        reinterpret_cast<std::byte*>(y.data() + static_cast<std::int64_t>(i) * rows * hidden)});
+      ffn.run(pool, row_view::of(x.data(), hidden), jobs);
     }
   });
   const double used = static_cast<double>(count / 8 * 8), gbs = used * experts[0].bytes() / seconds / 1e9;
@@ -118,6 +119,7 @@ double dnnl_gflops([[maybe_unused]] std::int64_t n, [[maybe_unused]] std::int64_
   };
   fill(xm), fill(wm);
   const matmul run(plan);
+  release_tiles();
   const double seconds = best_seconds(20, [&] {
     run.execute(s, {{DNNL_ARG_SRC, xm}, {DNNL_ARG_WEIGHTS, wm}, {DNNL_ARG_DST, ym}});
     s.wait();

@@ -33,9 +33,14 @@ using softmax_kernel = void (*)(const softmax_args&);
 using pack_values_kernel = void (*)(const std::byte* rows, std::int64_t row_bytes, std::int64_t valid,
                                     std::int64_t blocks, std::byte* tile, std::int64_t block_bytes);
 
+/// Packs `lanes` <= 32 rows of activations, `tiles` tiles long, as weights [input -> lane]; other lanes become zero.
+using pack_queries_kernel = void (*)(const std::byte* rows, std::int64_t row_bytes, std::int64_t lanes,
+                                     std::int64_t tiles, std::byte* to);
+
 struct attention_kernels {
   softmax_kernel softmax;
   pack_values_kernel pack_values;
+  pack_queries_kernel pack_queries;
 };
 attention_kernels attention_kernels_for(target t);
 
@@ -48,6 +53,10 @@ void pack_values_f32(const std::byte* rows, std::int64_t row_bytes, std::int64_t
                      std::byte* tile, std::int64_t block_bytes);
 void pack_values_bf16(const std::byte* rows, std::int64_t row_bytes, std::int64_t valid, std::int64_t blocks,
                       std::byte* tile, std::int64_t block_bytes);
+void pack_queries_f32(const std::byte* rows, std::int64_t row_bytes, std::int64_t lanes, std::int64_t tiles,
+                      std::byte* to);
+void pack_queries_bf16(const std::byte* rows, std::int64_t row_bytes, std::int64_t lanes, std::int64_t tiles,
+                       std::byte* to);
 } // namespace detail
 
 } // namespace troupe::kernels

@@ -59,5 +59,18 @@ void pack_values_bf16(const std::byte* rows, std::int64_t row_bytes, std::int64_
     }
 }
 
+void pack_queries_bf16(const std::byte* rows, std::int64_t row_bytes, std::int64_t lanes, std::int64_t tiles,
+                       std::byte* to) {
+  for (std::int64_t half = 0; half < 32 * tiles; half += 16, to += 1024) {
+    const auto first = half % 32;
+    const auto* from = rows + half / 32 * 64;
+    __m512i pairs[16]; // [lane][pair of inputs], then [pair of inputs][lane]
+    for (int i = 0; i < 16; ++i)
+      pairs[i] = first + i < lanes ? _mm512_loadu_si512(from + (first + i) * row_bytes) : _mm512_setzero_si512();
+    transpose(pairs);
+    for (int i = 0; i < 16; ++i) _mm512_store_si512(to + i * 64, pairs[i]);
+  }
+}
+
 } // namespace detail
 } // namespace troupe::kernels

@@ -1,41 +1,23 @@
-// Loops of independent 16-lane partial sums: the order is spelled out, so the compiler may not change it.
+// The frequent operations are in row_loops.hpp; the others are baseline code.
 #include "kernels/cpu/elementwise.hpp"
 
 #include "kernels/cpu/bf16.hpp"
+#include "kernels/cpu/row_kernels.hpp"
 
 #include <algorithm>
 #include <cmath>
 
 namespace troupe::kernels {
-namespace {
-
-constexpr std::int64_t lanes = 16;
-
-/// Sum of squares: lane l takes elements l, l + 16, ...; lanes are then added in pairs.
-float sum_of_squares(const float* x, std::int64_t n) {
-  float sums[lanes]{};
-  std::int64_t i = 0;
-  for (; i + lanes <= n; i += lanes)
-    for (std::int64_t l = 0; l < lanes; ++l) sums[l] += x[i + l] * x[i + l];
-  for (std::int64_t l = 0; i + l < n; ++l) sums[l] += x[i + l] * x[i + l];
-  for (auto width = lanes / 2; width > 0; width /= 2)
-    for (std::int64_t l = 0; l < width; ++l) sums[l] += sums[l + width];
-  return sums[0];
-}
-
-} // namespace
 
 void rmsnorm(const float* x, const float* weight, std::int64_t n, float eps, float* y) {
-  const float factor = 1.0f / std::sqrt(sum_of_squares(x, n) / static_cast<float>(n) + eps);
-  for (std::int64_t i = 0; i < n; ++i) y[i] = weight[i] * (x[i] * factor);
+  const auto& row = row_kernels_here();
+  row.scale(x, weight, 1.0f / std::sqrt(row.sum_of_squares(x, n) / static_cast<float>(n) + eps), n, y);
 }
 
-void add(const float* x, std::int64_t n, float* y) {
-  for (std::int64_t i = 0; i < n; ++i) y[i] += x[i];
-}
+void add(const float* x, std::int64_t n, float* y) { row_kernels_here().add(x, n, y); }
 
 void add_scaled(const float* x, float factor, std::int64_t n, float* y) {
-  for (std::int64_t i = 0; i < n; ++i) y[i] += factor * x[i];
+  row_kernels_here().add_scaled(x, factor, n, y);
 }
 
 void silu_multiply(const float* gate, const float* up, std::int64_t n, float* y) {

@@ -1,4 +1,4 @@
-// Small row-wise operations in fp32. Baseline x86-64 code with a fixed order, so bits are equal on every machine.
+// Small row-wise operations in fp32. Their order is fixed, so bits are equal on every machine.
 #pragma once
 
 #include <cstdint>

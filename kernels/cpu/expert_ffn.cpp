@@ -5,6 +5,7 @@
 //           are one input tile of the down projection, so the first list writes the second's packed input
 #include "kernels/cpu/expert_ffn.hpp"
 
+#include "kernels/cpu/bf16.hpp"
 #include "kernels/cpu/check.hpp"
 #include "kernels/cpu/swiglu.hpp"
 
@@ -40,25 +41,31 @@ float* sums(std::int64_t rows, int slot) {
 }
 
 void make_products(const ffn_weights& w, const packed_rows& x, std::int64_t block, packed_rows& hidden) {
-  const auto width = std::min(tile_outputs, w.gate.rows() - block * tile_outputs);
   for_row_chunks(x.rows(), [&](std::int64_t first, std::int64_t count) {
     float* gate = sums(count, 0);
     float* up = sums(count, 1);
     w.gate.multiply_block(x, first, count, block, gate);
     w.up.multiply_block(x, first, count, block, up);
     swiglu_for(w.gate.packed_for().set)(gate, up, count * tile_outputs);
-    for (std::int64_t r = 0; r < count; ++r)
-      hidden.write(first + r, block * tile_outputs, gate + r * tile_outputs, width);
+    hidden.write_tile(first, count, block, gate); // past the width both factors are zero
   });
 }
 
-void project_down(const matrix& down, const packed_rows& hidden, std::int64_t block, float* y, std::int64_t y_stride) {
-  const auto width = std::min(tile_outputs, down.rows() - block * tile_outputs);
+void project_down(const ffn_job& job, const packed_rows& hidden, std::int64_t block) {
+  const auto& down = job.weights->down;
+  const auto column = block * tile_outputs, width = std::min(tile_outputs, down.rows() - column);
   for_row_chunks(hidden.rows(), [&](std::int64_t first, std::int64_t count) {
     float* acc = sums(count, 0);
     down.multiply_block(hidden, first, count, block, acc);
-    for (std::int64_t r = 0; r < count; ++r)
-      std::memcpy(y + (first + r) * y_stride + block * tile_outputs, acc + r * tile_outputs, width * sizeof(float));
+    for (std::int64_t r = 0; r < count; ++r) {
+      const auto* from = acc + r * tile_outputs;
+      const auto at = (first + r) * down.rows() + column;
+      if (job.y_type == tensor_type::bf16) {
+        to_bf16(from, reinterpret_cast<std::uint16_t*>(job.y) + at, width);
+      } else {
+        std::memcpy(job.y + at * sizeof(float), from, width * sizeof(float));
+      }
+    }
   });
 }
 
@@ -66,12 +73,12 @@ void project_down(const matrix& down, const packed_rows& hidden, std::int64_t bl
 
 swiglu_kernel swiglu_for(isa set) { return set == isa::avx2 ? detail::swiglu_avx2 : detail::swiglu_avx512; }
 
-void expert_ffn::run(thread_pool& pool, const float* x, std::int64_t x_stride, std::span<const ffn_job> jobs) {
+void expert_ffn::run(thread_pool& pool, const row_view& x, std::span<const ffn_job> jobs) {
   while (inputs_.size() < jobs.size()) inputs_.emplace_back(target_), hidden_.emplace_back(target_);
   const auto prepare = [&](std::int64_t j) {
     const auto& job = jobs[static_cast<std::size_t>(j)];
     check(job.weights->gate.packed_for() == target_, "expert packed for another target");
-    inputs_[j].gather(x, x_stride, job.rows, job.weights->gate.cols());
+    inputs_[j].gather(x, job.rows, job.weights->gate.cols());
     hidden_[j].resize(inputs_[j].rows(), job.weights->gate.rows());
   };
   pool.parallel_for(static_cast<std::int64_t>(jobs.size()), prepare);
@@ -86,7 +93,7 @@ void expert_ffn::run(thread_pool& pool, const float* x, std::int64_t x_stride, s
   list_tasks(jobs, &ffn_weights::down, tasks);
   pool.parallel_for(static_cast<std::int64_t>(tasks.size()), [&](std::int64_t i) {
     const auto [job, block] = tasks[static_cast<std::size_t>(i)];
-    project_down(jobs[job].weights->down, hidden_[job], block, jobs[job].y, jobs[job].y_stride);
+    project_down(jobs[job], hidden_[job], block);
   });
 }
 

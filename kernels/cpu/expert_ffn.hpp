@@ -22,9 +22,9 @@ struct ffn_weights {
 /// One expert applied to some rows of a common input.
 struct ffn_job {
   const ffn_weights* weights = nullptr;
-  std::span<const std::int32_t> rows; ///< rows of x, any order
-  float* y = nullptr;                 ///< result of rows[i] at y + i * y_stride, unweighted, fp32
-  std::int64_t y_stride = 0;
+  std::span<const std::int32_t> rows;    ///< rows of x, any order
+  std::byte* y = nullptr;                ///< [rows, hidden] results of rows[i], unweighted
+  tensor_type y_type = tensor_type::f32; ///< or bf16: rounded
 };
 
 /// Keeps scratch memory between calls; one caller at a time.
@@ -32,8 +32,8 @@ class expert_ffn {
  public:
   explicit expert_ffn(target t) : target_(t) {}
 
-  /// Runs every job on rows of `x` (`x_stride` floats apart). Jobs may have different widths but one hidden size.
-  void run(thread_pool& pool, const float* x, std::int64_t x_stride, std::span<const ffn_job> jobs);
+  /// Runs every job on rows of `x`. Jobs may have different widths but one hidden size.
+  void run(thread_pool& pool, const row_view& x, std::span<const ffn_job> jobs);
 
  private:
   target target_;

@@ -139,6 +139,7 @@ void matrix::multiply_slice(const packed_rows& x, std::int64_t first, std::int64
     args.tiles_per_scale = tiles_per_scale_;
   }
   args.acc = acc;
+  args.fresh = tile == 0;
   panel_for(target_, stored_)(args);
 }
 
@@ -150,7 +151,6 @@ void matrix::multiply_block(const packed_rows& x, std::int64_t first, std::int64
 void matrix::multiply_blocks(const packed_rows& x, std::int64_t first, std::int64_t n, std::int64_t block,
                              std::int64_t count, float* acc) const {
   const auto acc_floats = padded_rows(n) * tile_outputs;
-  std::fill_n(acc, count * acc_floats, 0.0f);
   // Few rows: sums stay in registers over all inputs. Many: a slice of weights stays in L1 while the rows pass, and a
   // slice of the rows stays in L2 while the blocks pass.
   const auto slice = n <= 2 * group_rows ? tiles_ : slice_tiles;

@@ -30,22 +30,36 @@ struct weight_view {
 /// Row `row` of `w` as fp32, scales applied: an embedding lookup. `out` holds w.cols floats.
 void dequantize_row(const weight_view& w, std::int64_t row, float* out);
 
+/// Rows of fp32 or bf16 values, `stride` elements apart; need not be aligned to more than an element.
+struct row_view {
+  const std::byte* data = nullptr;
+  tensor_type type = tensor_type::f32;
+  std::int64_t stride = 0;
+
+  static row_view of(const float* x, std::int64_t stride) {
+    return {reinterpret_cast<const std::byte*>(x), tensor_type::f32, stride};
+  }
+  const std::byte* row(std::int64_t i) const { return data + i * stride * static_cast<std::int64_t>(bytes_of(type)); }
+};
+
 /// Activations in the form kernels read: rounded to the compute type, rows in groups of 16, inputs in tiles of 32,
 /// padding zero. Made once and shared by every matrix with the same input. Memory is kept between uses.
 class packed_rows {
  public:
-  explicit packed_rows(target t) : target_(t) {}
+  explicit packed_rows(target t) : target_(t), stored_(activation_type(t)) {}
 
   /// Rows [0, n) of `x`, `stride` floats apart, `cols` wide.
   void assign(thread_pool& pool, const float* x, std::int64_t stride, std::int64_t n, std::int64_t cols);
   void assign(const float* x, std::int64_t stride, std::int64_t n, std::int64_t cols);
   /// The rows of `x` that `rows` names, in that order.
-  void gather(const float* x, std::int64_t stride, std::span<const std::int32_t> rows, std::int64_t cols);
-  /// Room for n x cols with zeroed padding; every row is then written by write().
+  void gather(const row_view& x, std::span<const std::int32_t> rows, std::int64_t cols);
+  /// Room for n x cols with zeroed padding rows; all else is then written by the two calls below, different rows and
+  /// tiles by different threads if need be.
   void resize(std::int64_t n, std::int64_t cols);
-  /// Stores `count` <= 32 values of row `row` from column `col` (a multiple of 32) on. Different rows or columns may be
-  /// written by different threads.
-  void write(std::int64_t row, std::int64_t col, const float* values, std::int64_t count);
+  void write_row(std::int64_t row, const float* values);
+  /// Stores `values` [n, 32] as columns [32 tile, 32 tile + 32) of rows [first, first + n), `first` a multiple of 16.
+  /// Values of columns past cols() must be zero.
+  void write_tile(std::int64_t first, std::int64_t n, std::int64_t tile, const float* values);
 
   std::int64_t rows() const { return rows_; }
   std::int64_t cols() const { return cols_; }
@@ -55,14 +69,15 @@ class packed_rows {
 
  private:
   std::byte* at(std::int64_t row, std::int64_t tile) const;
-  void write_row(std::int64_t row, const float* values);
+  void store(const float* values, std::byte* to, std::int64_t count) const;
+  void copy_row(std::int64_t row, const std::uint16_t* values);
 
   target target_;
+  tensor_type stored_;
   std::int64_t rows_ = 0;
   std::int64_t cols_ = 0;
   std::int64_t tiles_ = 0;
   std::int64_t group_height_ = 0; ///< rows in a group: 16, or all when there are fewer
-  std::size_t element_bytes_ = 0;
   buffer storage_;
 };
 

@@ -20,7 +20,7 @@ constexpr std::int64_t rows_per_projection = 128;
 constexpr std::int64_t partials_bytes_max = std::int64_t{256} << 20; // beyond it, splits are done in turn
 
 /// All splits of a group in one task.
-void attend_group(const attention_pass& pass, const lane_group& group, float* z) {
+void attend_group(const attention_pass& pass, const lane_group& group, std::span<packed_rows> z) {
   const auto floats = latent_floats(pass, group.lanes);
   const auto splits = group.splits(pass.shape.heads);
   lane_state total, split;
@@ -38,7 +38,8 @@ void attend_group(const attention_pass& pass, const lane_group& group, float* z)
 }
 
 /// Few groups with long contexts: every split is a task, and the merge is the same as in attend_group.
-void attend_splits_apart(thread_pool& pool, const attention_pass& pass, std::span<const lane_group> groups, float* z) {
+void attend_splits_apart(thread_pool& pool, const attention_pass& pass, std::span<const lane_group> groups,
+                         std::span<packed_rows> z) {
   std::vector<std::pair<const lane_group*, std::int64_t>> tasks;
   for (const auto& group : groups)
     for (std::int64_t s = 0; s < group.splits(pass.shape.heads); ++s) tasks.emplace_back(&group, s);
@@ -59,7 +60,8 @@ void attend_splits_apart(thread_pool& pool, const attention_pass& pass, std::spa
   }
 }
 
-void attend(thread_pool& pool, const attention_pass& pass, std::span<const lane_group> groups, float* z) {
+void attend(thread_pool& pool, const attention_pass& pass, std::span<const lane_group> groups,
+            std::span<packed_rows> z) {
   std::int64_t splits = 0;
   for (const auto& group : groups) splits += group.splits(pass.shape.heads);
   const auto bytes = splits * latent_floats(pass, lanes_max) * static_cast<std::int64_t>(sizeof(float));
@@ -93,8 +95,9 @@ struct lane_plan {
     }
   }
 
-  void bind(const std::byte* queries, std::int64_t block_bytes) {
-    for (std::size_t i = 0; i < groups.size(); ++i) groups[i].queries = queries + block_of_group_[i] * block_bytes;
+  void bind(const std::byte* queries, std::int64_t query_bytes) {
+    for (std::size_t i = 0; i < groups.size(); ++i)
+      groups[i].queries = queries + block_of_group_[i] * attention_lanes * query_bytes;
   }
 
  private:
@@ -104,29 +107,17 @@ struct lane_plan {
   std::vector<std::int64_t> block_of_group_;
 };
 
-/// Stores channels [channel, channel + count) of one lane's query in the packed blocks; count <= 32.
+/// Stores channels [channel, channel + count) of one lane's query, rounded as the kernels read it.
 void write_query(const attention_pass& pass, std::byte* queries, std::int64_t lane, std::int64_t channel,
                  const float* values, std::int64_t count) {
-  const auto type = activation_type(pass.t);
-  auto* block = queries + lane / attention_lanes * pass.query_block_bytes();
-  const auto place = [&](std::int64_t i) {
-    const auto k = channel + i;
-    return block + k / tile_inputs * tile_bytes_of(type) +
-           offset_in_tile(type, k % tile_inputs, lane % attention_lanes);
-  };
-  if (type == tensor_type::bf16) {
-    std::uint16_t bits[tile_inputs];
-    to_bf16(values, bits, count);
-    if (channel % tile_inputs == 0 && count == tile_inputs) { // pairs of inputs are neighbours, 64 bytes apart
-      for (std::int64_t i = 0; i < count; i += 2) std::memcpy(place(0) + i / 2 * 64, bits + i, 4);
-    } else {
-      for (std::int64_t i = 0; i < count; ++i) std::memcpy(place(i), bits + i, 2);
-    }
-    return;
+  auto* to = queries + lane * pass.query_bytes() + channel * pass.element_bytes;
+  if (pass.element_bytes == 2) {
+    to_bf16(values, reinterpret_cast<std::uint16_t*>(to), count);
+  } else if (pass.t.compute == compute_type::bfloat16) {
+    round_floats(values, reinterpret_cast<float*>(to), count);
+  } else {
+    std::memcpy(to, values, count * sizeof(float));
   }
-  float rounded[tile_inputs];
-  if (pass.t.compute == compute_type::bfloat16) round_floats(values, rounded, count), values = rounded;
-  for (std::int64_t i = 0; i < count; ++i) std::memcpy(place(i), values + i, sizeof(float));
 }
 
 /// Calls fn(task, head, first row, rows) for every task of a projection.
@@ -139,13 +130,13 @@ void for_heads(thread_pool& pool, std::int64_t heads, std::int64_t rows, Fn fn) 
   });
 }
 
-/// Calls fn(row, channel, values, count) for every row and block of outputs of `input` times `weights`.
+/// Calls fn(row, channel, values, count) for every block of outputs of rows [first, first + n) of `input` times
+/// `weights`; row 0 is `first`.
 template <class Fn>
-void project(const matrix& weights, const packed_rows& input, Fn fn) {
-  const auto n = input.rows();
+void project(const matrix& weights, const packed_rows& input, std::int64_t first, std::int64_t n, Fn fn) {
   auto* acc = thread_scratch<float>(static_cast<std::size_t>(padded_rows(n) * tile_outputs), scores_slot);
   for (std::int64_t block = 0; block < weights.blocks(); ++block) {
-    weights.multiply_block(input, 0, n, block, acc);
+    weights.multiply_block(input, first, n, block, acc);
     const auto channel = block * tile_outputs, width = std::min(tile_outputs, weights.rows() - channel);
     for (std::int64_t r = 0; r < n; ++r) fn(r, channel, acc + r * tile_outputs, width);
   }
@@ -162,12 +153,13 @@ void mla_attention::run(thread_pool& pool, const mla_weights& weights, std::span
   const auto rows = static_cast<std::int64_t>(plan.lane_of_row.size());
   if (plan.blocks == 0) return;
   const auto tasks = shape.heads * ceil_div(rows, rows_per_projection);
-  const auto queries_bytes = static_cast<std::size_t>(plan.blocks * pass.query_block_bytes());
+  const auto queries_bytes = static_cast<std::size_t>(plan.blocks * attention_lanes * pass.query_bytes());
   queries_.reserve(queries_bytes);
-  latents_.reserve(static_cast<std::size_t>(rows * shape.heads * shape.latent) * sizeof(float));
-  plan.bind(queries_.data(), pass.query_block_bytes());
+  plan.bind(queries_.data(), pass.query_bytes());
   if (shape.entry() % tile_inputs != 0) std::memset(queries_.data(), 0, queries_bytes);
   while (static_cast<std::int64_t>(inputs_.size()) < tasks) inputs_.emplace_back(target_);
+  while (static_cast<std::int64_t>(attended_.size()) < shape.heads) attended_.emplace_back(target_);
+  for (std::int64_t head = 0; head < shape.heads; ++head) attended_[head].resize(rows, shape.latent);
 
   for_heads(pool, shape.heads, rows, [&](std::size_t task, std::int64_t head, std::int64_t first, std::int64_t n) {
     const auto* from = q + first * q_stride + head * (shape.nope + shape.rope);
@@ -176,18 +168,14 @@ void mla_attention::run(thread_pool& pool, const mla_weights& weights, std::span
       if (lane >= 0) write_query(pass, queries_.data(), lane + head, channel, values, count);
     };
     inputs_[task].assign(from, q_stride, n, shape.nope);
-    project(weights.key(head), inputs_[task], write);
-    for (std::int64_t r = 0; r < n; ++r)
-      for (std::int64_t c = 0; c < shape.rope; c += tile_inputs)
-        write(r, shape.latent + c, from + r * q_stride + shape.nope + c, std::min(tile_inputs, shape.rope - c));
+    project(weights.key(head), inputs_[task], 0, n, write);
+    for (std::int64_t r = 0; r < n; ++r) write(r, shape.latent, from + r * q_stride + shape.nope, shape.rope);
   });
 
-  attend(pool, pass, plan.groups, latents_.as<float>());
+  attend(pool, pass, plan.groups, attended_);
 
-  for_heads(pool, shape.heads, rows, [&](std::size_t task, std::int64_t head, std::int64_t first, std::int64_t n) {
-    const auto stride = shape.heads * shape.latent;
-    inputs_[task].assign(latents_.as<float>() + first * stride + head * shape.latent, stride, n, shape.latent);
-    project(weights.value(head), inputs_[task],
+  for_heads(pool, shape.heads, rows, [&](std::size_t, std::int64_t head, std::int64_t first, std::int64_t n) {
+    project(weights.value(head), attended_[head], first, n,
             [&](std::int64_t row, std::int64_t channel, const float* values, std::int64_t count) {
               if (plan.lane_of_row[static_cast<std::size_t>(first + row)] < 0) return;
               std::memcpy(o + (first + row) * o_stride + head * shape.value + channel, values, count * sizeof(float));

@@ -68,9 +68,9 @@ class mla_attention {
 
  private:
   target target_;
-  buffer queries_;                  ///< absorbed queries, packed as weights in blocks of 32 (row, head) pairs
-  buffer latents_;                  ///< [rows, heads, latent] fp32: attended latents z
-  std::vector<packed_rows> inputs_; ///< of the projections, one a task
+  buffer queries_;                    ///< absorbed queries, [(row, head) pairs][entry, padded] of activations
+  std::vector<packed_rows> inputs_;   ///< of the key projections, one a task
+  std::vector<packed_rows> attended_; ///< latents z, [rows, latent] for each head
 };
 
 } // namespace troupe::kernels

@@ -60,8 +60,8 @@ staged_pages stage_pages(const attention_pass& pass, const mla_sequence& sequenc
 /// scores [count, 32] = pages . queries of one block of lanes.
 void multiply_scores(const attention_pass& pass, const staged_pages& pages, std::int64_t count,
                      const std::byte* queries, float* scores) {
-  std::fill_n(scores, count * attention_lanes, 0.0f);
   panel_args args;
+  args.fresh = true;
   args.x_row_bytes = pages.row_bytes;
   args.x_group_bytes = group_rows * pages.row_bytes;
   args.x_tile_bytes = tile_inputs * pass.element_bytes;
@@ -76,10 +76,11 @@ void multiply_scores(const attention_pass& pass, const staged_pages& pages, std:
   }
 }
 
-/// latents of 32 channels = latents * factor + probabilities . values, for all lanes of the group.
+/// latents of 32 channels = latents * factor + probabilities . values, for all lanes of the group. No `factor`: there
+/// are no latents yet.
 void multiply_values(const attention_pass& pass, const lane_group& group, const std::byte* probabilities,
                      std::int64_t tiles, const std::byte* values, const float* factor, float* latents) {
-  for (std::int64_t lane = 0; lane < group.lanes; ++lane) {
+  for (std::int64_t lane = 0; factor && lane < group.lanes; ++lane) {
     if (factor[lane] == 1.0f) continue;
     for (std::int64_t i = 0; i < tile_outputs; ++i) latents[lane * tile_outputs + i] *= factor[lane];
   }
@@ -92,6 +93,7 @@ void multiply_values(const attention_pass& pass, const lane_group& group, const 
   args.weights = values;
   args.tiles = tiles;
   args.acc = latents;
+  args.fresh = !factor;
   panel_for(pass.t, activation_type(pass.t))(args);
 }
 
@@ -114,13 +116,14 @@ std::byte* pack_step_values(const attention_pass& pass, const staged_pages& page
 }
 
 /// Scores and probabilities of all lanes of the group; `factor` receives what their latents shrink by.
-std::byte* make_probabilities(const attention_pass& pass, const lane_group& group, const staged_pages& pages,
-                              std::int64_t first, std::int64_t count, lane_state& state, float* factor) {
+std::byte* make_probabilities(const attention_pass& pass, const lane_group& group, const std::byte* queries,
+                              const staged_pages& pages, std::int64_t first, std::int64_t count, lane_state& state,
+                              float* factor) {
   const auto group_bytes = softmax_positions * group_rows * pass.element_bytes;
   auto* scores = thread_scratch<float>(softmax_positions * attention_lanes, scores_slot);
   auto* probabilities = thread_scratch<std::byte>(lanes_max / group_rows * group_bytes, probabilities_slot);
   for (std::int64_t lane = 0; lane < group.lanes; lane += attention_lanes) {
-    multiply_scores(pass, pages, count, group.queries + lane / attention_lanes * pass.query_block_bytes(), scores);
+    multiply_scores(pass, pages, count, queries + lane / attention_lanes * pass.query_block_bytes(), scores);
     float last_position[attention_lanes];
     for (std::int64_t i = 0; i < attention_lanes; ++i) {
       const auto row = (group.first_lane + lane + i) / pass.shape.heads;
@@ -133,16 +136,29 @@ std::byte* make_probabilities(const attention_pass& pass, const lane_group& grou
   return probabilities;
 }
 
+/// The group's queries packed as weights [entry -> lane], in blocks of 32 lanes.
+std::byte* pack_queries(const attention_pass& pass, const lane_group& group) {
+  const auto block_bytes = pass.query_block_bytes();
+  auto* packed = thread_scratch<std::byte>(lanes_max / attention_lanes * block_bytes, queries_slot);
+  for (std::int64_t lane = 0; lane < group.lanes; lane += attention_lanes)
+    attention_kernels_for(pass.t).pack_queries(group.queries + lane * pass.query_bytes(), pass.query_bytes(),
+                                               std::min(attention_lanes, group.lanes - lane), pass.entry_tiles,
+                                               packed + lane / attention_lanes * block_bytes);
+  return packed;
+}
+
 /// One step: positions [first, first + 256) that exist.
-void attend_step(const attention_pass& pass, const lane_group& group, std::int64_t first, lane_state& state) {
+void attend_step(const attention_pass& pass, const lane_group& group, const std::byte* queries, std::int64_t first,
+                 lane_state& state) {
   const auto end = group.end(pass.shape.heads);
   const auto valid = std::min(softmax_positions, end - first), count = round_up(valid, tile_inputs);
   const auto pages = stage_pages(pass, *group.sequence, first, end);
   const auto* values = pack_step_values(pass, pages, valid);
   float factor[lanes_max];
-  const auto* probabilities = make_probabilities(pass, group, pages, first, count, state, factor);
+  const auto* probabilities = make_probabilities(pass, group, queries, pages, first, count, state, factor);
   for (std::int64_t block = 0; block < pass.latent_blocks; ++block)
-    multiply_values(pass, group, probabilities, count / tile_inputs, values + block * value_block_bytes(pass), factor,
+    multiply_values(pass, group, probabilities, count / tile_inputs, values + block * value_block_bytes(pass),
+                    first % split_positions == 0 ? nullptr : factor,
                     state.latents + block * padded_rows(group.lanes) * tile_outputs);
 }
 
@@ -159,10 +175,11 @@ std::int64_t latent_floats(const attention_pass& pass, std::int64_t lanes) {
 }
 
 void attend_split(const attention_pass& pass, const lane_group& group, std::int64_t split, lane_state& state) {
-  state.clear(latent_floats(pass, group.lanes));
+  state.clear(0); // the first step writes the latents
+  const auto* queries = pack_queries(pass, group);
   const auto end = std::min((split + 1) * split_positions, group.end(pass.shape.heads));
   for (auto first = split * split_positions; first < end; first += softmax_positions)
-    attend_step(pass, group, first, state);
+    attend_step(pass, group, queries, first, state);
 }
 
 void merge(const attention_pass& pass, const lane_group& group, const lane_state& split, lane_state& total) {
@@ -179,17 +196,18 @@ void merge(const attention_pass& pass, const lane_group& group, const lane_state
   }
 }
 
-void finish(const attention_pass& pass, const lane_group& group, const lane_state& total, float* z) {
-  const auto latent = pass.shape.latent;
+void finish(const attention_pass& pass, const lane_group& group, const lane_state& total, std::span<packed_rows> z) {
+  const auto heads = pass.shape.heads;
+  auto* row = thread_scratch<float>(static_cast<std::size_t>(pass.latent_blocks * tile_outputs), scores_slot);
   for (std::int64_t lane = 0; lane < group.lanes; ++lane) {
-    auto* out = z + (group.sequence->first_row * pass.shape.heads + group.first_lane + lane) * latent;
     const float factor = 1.0f / total.sum[lane];
     for (std::int64_t block = 0; block < pass.latent_blocks; ++block) {
       const auto* from = total.latents + (block * padded_rows(group.lanes) + lane) * tile_outputs;
-      const auto channel = block * tile_outputs, width = std::min(tile_outputs, latent - channel);
       // + 0: a step that was skipped may leave -0 where one that ran leaves +0.
-      for (std::int64_t i = 0; i < width; ++i) out[channel + i] = from[i] * factor + 0.0f;
+      for (std::int64_t i = 0; i < tile_outputs; ++i) row[block * tile_outputs + i] = from[i] * factor + 0.0f;
     }
+    const auto query = group.first_lane + lane;
+    z[static_cast<std::size_t>(query % heads)].write_row(group.sequence->first_row + query / heads, row);
   }
 }
 

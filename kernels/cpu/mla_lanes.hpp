@@ -14,7 +14,7 @@ inline constexpr std::int64_t split_positions = 2048; ///< softmax starts afresh
 inline constexpr std::int64_t lanes_max = 128;        ///< of one task: its attended latents are 256 KB of L2
 static_assert(split_positions % softmax_positions == 0 && softmax_positions % cache_page_tokens == 0);
 
-enum scratch_slot { scores_slot, probabilities_slot, values_slot, pages_slot, split_slot, total_slot };
+enum scratch_slot { scores_slot, probabilities_slot, values_slot, pages_slot, split_slot, total_slot, queries_slot };
 
 /// What all tasks of a call share.
 struct attention_pass {
@@ -29,6 +29,8 @@ struct attention_pass {
       : shape(s), t(tt), cache(c), element_bytes(static_cast<std::int64_t>(bytes_of(activation_type(tt)))),
         entry_tiles(ceil_div(s.entry(), tile_inputs)), latent_blocks(ceil_div(s.latent, tile_outputs)) {}
 
+  std::int64_t query_bytes() const { return entry_tiles * tile_inputs * element_bytes; }
+  /// Of 32 queries packed as weights.
   std::int64_t query_block_bytes() const { return entry_tiles * tile_bytes_of(activation_type(t)); }
 };
 
@@ -37,7 +39,7 @@ struct lane_group {
   const mla_sequence* sequence;
   std::int64_t first_lane; ///< of the sequence; lane = row * heads + head
   std::int64_t lanes;
-  const std::byte* queries; ///< blocks of 32 lanes, packed as weights [entry -> lane]
+  const std::byte* queries; ///< [lanes][query_bytes]
 
   /// Positions its last row sees, and the splits they are in.
   std::int64_t end(std::int64_t heads) const { return sequence->first_position + (first_lane + lanes - 1) / heads + 1; }
@@ -50,6 +52,7 @@ struct lane_state {
   float sum[lanes_max];
   float* latents; ///< [latent blocks][padded lanes][32], 64-byte aligned
 
+  /// Nothing seen yet; `floats` of the latents become zero.
   void clear(std::int64_t floats);
 };
 
@@ -60,7 +63,7 @@ std::int64_t latent_floats(const attention_pass& pass, std::int64_t lanes);
 void attend_split(const attention_pass& pass, const lane_group& group, std::int64_t split, lane_state& state);
 /// total = total + split. A split no position of which a lane sees changes nothing.
 void merge(const attention_pass& pass, const lane_group& group, const lane_state& split, lane_state& total);
-/// Writes z = latents / sum, [row, head, latent].
-void finish(const attention_pass& pass, const lane_group& group, const lane_state& total, float* z);
+/// Stores latents / sum as row `row` of z[head].
+void finish(const attention_pass& pass, const lane_group& group, const lane_state& total, std::span<packed_rows> z);
 
 } // namespace troupe::kernels

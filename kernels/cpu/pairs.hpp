@@ -43,11 +43,13 @@ inline void unpack_f8(const std::byte* from, std::byte* to, std::int64_t tiles) 
   }
 }
 
-/// acc += scale * sum, `count` vectors of 16.
-inline void add_scaled_sums(float* acc, const float* sum, float scale, std::int64_t count) {
+/// acc += scale * sum, `count` vectors of 16; `fresh`: acc counts as zero.
+inline void add_scaled_sums(float* acc, const float* sum, float scale, std::int64_t count, bool fresh) {
   const auto factor = _mm512_set1_ps(scale);
-  for (std::int64_t i = 0; i < count; ++i)
-    _mm512_store_ps(acc + i * 16, _mm512_fmadd_ps(factor, _mm512_load_ps(sum + i * 16), _mm512_load_ps(acc + i * 16)));
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto old = fresh ? _mm512_setzero_ps() : _mm512_load_ps(acc + i * 16);
+    _mm512_store_ps(acc + i * 16, _mm512_fmadd_ps(factor, _mm512_load_ps(sum + i * 16), old));
+  }
 }
 
 } // namespace

@@ -30,6 +30,7 @@ struct panel_args {
   std::int64_t tiles_per_scale = 0;
   const std::byte* next = nullptr; ///< weights of the call that follows, fetched meanwhile; may be null
   float* acc = nullptr;            ///< [rows, 32], 64-byte aligned
+  bool fresh = false;              ///< acc counts as zero, whatever it holds
 };
 
 using panel_kernel = void (*)(const panel_args&);
@@ -65,6 +66,9 @@ constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b 
 constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
 /// Rows a panel computes for n rows of input.
 constexpr std::int64_t padded_rows(std::int64_t n) { return n < group_rows ? n : round_up(n, group_rows); }
+
+/// AMX tiles stay configured between panels. A thread calls this before other code of its own that uses AMX.
+void release_tiles();
 
 namespace detail {
 // One per instruction set file; `stored` as in panel_for.

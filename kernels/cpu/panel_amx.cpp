@@ -24,7 +24,13 @@ struct alignas(64) tile_config {
 // in memory before the first of them.
 inline void make_visible(const void* p) { __asm__ volatile("" ::"r"(p) : "memory"); }
 
+/// Rows this thread's tiles are configured for, 0 for none. Configuring drains the tile unit, a tenth of a panel of 96
+/// rows, so they stay as they are until a panel has other rows.
+thread_local std::int64_t configured_rows = 0;
+
 void configure(std::int64_t rows) {
+  if (rows == configured_rows) return;
+  configured_rows = rows;
   tile_config config;
   for (int i = 0; i < 8; ++i) {
     config.bytes_per_row[i] = 64;
@@ -105,11 +111,11 @@ inline void prefetch(const std::byte* from, std::int64_t bytes) {
 }
 
 template <int Groups>
-inline void add_scaled(const panel_args& a, std::int64_t row, float scale) {
+inline void add_scaled(const panel_args& a, std::int64_t row, float scale, bool fresh) {
   alignas(64) float sum[Groups * group_rows * 32];
   store_sums<Groups>(sum);
   const auto rows = a.rows - row < Groups * group_rows ? a.rows - row : Groups * group_rows;
-  add_scaled_sums(a.acc + row * 32, sum, scale, rows * 2);
+  add_scaled_sums(a.acc + row * 32, sum, scale, rows * 2, fresh);
 }
 
 /// Up to 32 rows: the weights stream past the sums. Unpacking and multiplying take turns tile by tile, and the next
@@ -120,7 +126,7 @@ void stream_weights(const panel_args& a) {
   const auto step = a.scales ? a.tiles_per_scale : a.tiles;
   for (std::int64_t begin = 0; begin < a.tiles; begin += step) {
     const auto end = begin + step < a.tiles ? begin + step : a.tiles;
-    if (a.scales) {
+    if (a.scales || a.fresh) {
       clear_sums<Groups>();
     } else {
       load_sums<Groups>(a.acc);
@@ -131,7 +137,7 @@ void stream_weights(const panel_args& a) {
       multiply_tile<Groups>(a.x + t * a.x_tile_bytes, a, Weights::unpack(tile, unpacked[t % 2], 1));
     }
     if (a.scales) {
-      add_scaled<Groups>(a, 0, a.scales[begin / step]);
+      add_scaled<Groups>(a, 0, a.scales[begin / step], a.fresh && begin == 0);
     } else {
       store_sums<Groups>(a.acc);
     }
@@ -141,16 +147,20 @@ void stream_weights(const panel_args& a) {
 /// The sums of up to two groups over consecutive unpacked tiles.
 template <int Groups>
 inline void multiply_groups(const panel_args& a, std::int64_t row, std::int64_t tile, const std::byte* w,
-                            std::int64_t tiles, const float* scale) {
+                            std::int64_t tiles, const float* scale, const std::byte*& next, std::int64_t share) {
   const auto* x = a.x + row / group_rows * a.x_group_bytes + tile * a.x_tile_bytes;
-  if (scale) {
+  const bool fresh = a.fresh && tile == 0;
+  if (scale || fresh) {
     clear_sums<Groups>();
   } else {
     load_sums<Groups>(a.acc + row * 32);
   }
-  for (std::int64_t t = 0; t < tiles; ++t, x += a.x_tile_bytes, w += pair_tile_bytes) multiply_tile<Groups>(x, a, w);
+  for (std::int64_t t = 0; t < tiles; ++t, x += a.x_tile_bytes, w += pair_tile_bytes) {
+    multiply_tile<Groups>(x, a, w);
+    if (next) prefetch<_MM_HINT_T1>(next, share), next += share;
+  }
   if (scale) {
-    add_scaled<Groups>(a, row, *scale);
+    add_scaled<Groups>(a, row, *scale, fresh);
   } else {
     store_sums<Groups>(a.acc + row * 32);
   }
@@ -162,18 +172,17 @@ void stream_rows(const panel_args& a) {
   alignas(64) std::byte unpacked[tiles_per_scale_max * pair_tile_bytes];
   const auto step = a.scales ? a.tiles_per_scale : Weights::packed ? tiles_per_scale_max : a.tiles;
   const auto bytes = a.tiles * Weights::tile_bytes;
-  const auto share = round_up(ceil_div(bytes * 2 * group_rows, a.rows * ceil_div(a.tiles, step)), 64);
+  const auto share = round_up(ceil_div(bytes * 2 * group_rows, a.rows * a.tiles), 64);
   const auto* next = a.next;
   for (std::int64_t t = 0; t < a.tiles; t += step) {
     const auto tiles = a.tiles - t < step ? a.tiles - t : step;
     const auto* w = Weights::unpack(a.weights + t * Weights::tile_bytes, unpacked, tiles);
     const float* scale = a.scales ? a.scales + t / step : nullptr;
     for (std::int64_t row = 0; row < a.rows; row += 2 * group_rows) {
-      if (next) prefetch<_MM_HINT_T1>(next, share), next += share;
       if (row + group_rows < a.rows) {
-        multiply_groups<2>(a, row, t, w, tiles, scale);
+        multiply_groups<2>(a, row, t, w, tiles, scale, next, share);
       } else {
-        multiply_groups<1>(a, row, t, w, tiles, scale);
+        multiply_groups<1>(a, row, t, w, tiles, scale, next, share);
       }
     }
   }
@@ -190,10 +199,15 @@ void panel(const panel_args& a) {
   } else {
     stream_rows<Weights>(a);
   }
-  _tile_release();
 }
 
 } // namespace
+
+void release_tiles() {
+  if (configured_rows == 0) return;
+  _tile_release();
+  configured_rows = 0;
+}
 
 void detail::panel_amx_bf16(const panel_args& a) { panel<bf16_weights>(a); }
 void detail::panel_amx_f8(const panel_args& a) { panel<f8_weights>(a); }

@@ -65,7 +65,7 @@ void stream_f8(const panel_args& a) {
   into_sums.acc = sums;
   for (std::int64_t begin = 0; begin < a.tiles; begin += a.tiles_per_scale) {
     const auto end = begin + a.tiles_per_scale < a.tiles ? begin + a.tiles_per_scale : a.tiles;
-    for (std::int64_t i = 0; i < a.rows * 2; ++i) store(sums + i * 16, broadcast(0));
+    clear_sums(sums, a.rows);
     for (auto t = begin; t < end; ++t) {
       const auto* tile = a.weights + t * f8_tile_bytes;
       for (std::int64_t i = 0; i < f8_tile_bytes; i += 64)
@@ -73,7 +73,7 @@ void stream_f8(const panel_args& a) {
       unpack_f8(tile, unpacked, 1);
       accumulate_rows(into_sums, t, unpacked, 1, nullptr);
     }
-    add_scaled_sums(a.acc, sums, a.scales[begin / a.tiles_per_scale], a.rows * 2);
+    add_scaled_sums(a.acc, sums, a.scales[begin / a.tiles_per_scale], a.rows * 2, a.fresh && begin == 0);
   }
 }
 
@@ -85,10 +85,14 @@ void panel_avx512_f32(const panel_args& a) { panel_float<f32_tiles>(a); }
 void panel_avx512_bf16(const panel_args& a) { panel_float<bf16_tiles>(a); }
 void panel_avx512_f8(const panel_args& a) { panel_float<f8_tiles>(a); }
 
-void panel_vdpbf16_bf16(const panel_args& a) { accumulate_rows(a, 0, a.weights, a.tiles, nullptr); }
+void panel_vdpbf16_bf16(const panel_args& a) {
+  if (a.fresh) clear_sums(a.acc, a.rows);
+  accumulate_rows(a, 0, a.weights, a.tiles, nullptr);
+}
 
 void panel_vdpbf16_f8(const panel_args& a) {
   if (a.scales && a.rows <= 2 * group_rows) return stream_f8(a);
+  if (a.fresh) clear_sums(a.acc, a.rows);
   alignas(64) std::byte unpacked[tiles_per_scale_max * tile_bytes_of(tensor_type::bf16)];
   const auto step = a.scales ? a.tiles_per_scale : 1;
   for (std::int64_t t = 0; t < a.tiles; t += step) {

@@ -111,16 +111,20 @@ inline void multiply_tile_rows(const panel_args& a, std::int64_t tile, const flo
 
 constexpr std::int64_t rows_per_sweep = 128; // their partial sums (16 KB) stay in L1 beside a tile
 
+inline void clear_sums(float* sums, std::int64_t rows) {
+  for (std::int64_t i = 0; i < rows * 2; ++i) store(sums + i * 16, broadcast(0));
+}
+
 template <class Tiles>
 void panel_rows(const panel_args& a) {
   alignas(64) float tile[float_tile];
   alignas(64) float partial[rows_per_sweep * 32];
   const auto step = a.scales ? a.tiles_per_scale : a.tiles;
+  if (a.fresh) clear_sums(a.acc, a.rows);
   for (std::int64_t begin = 0; begin < a.tiles; begin += step) {
     const auto end = begin + step < a.tiles ? begin + step : a.tiles;
     float* sum = a.scales ? partial : a.acc;
-    if (a.scales)
-      for (std::int64_t i = 0; i < a.rows * 2; ++i) store(partial + i * 16, broadcast(0));
+    if (a.scales) clear_sums(partial, a.rows);
     for (auto t = begin; t < end; ++t)
       multiply_tile_rows(a, t, Tiles::widen(a.weights + t * tile_bytes_of(Tiles::stored), tile), sum);
     if (!a.scales) continue;

@@ -1,7 +1,6 @@
 #include "runtime/exec/cpu_experts.hpp"
 
 #include "runtime/exec/cpu_loading.hpp"
-#include "runtime/moe/elements.hpp"
 
 #include <algorithm>
 
@@ -66,30 +65,12 @@ const kernels::ffn_weights& cpu_experts::weights_of(layer_index layer, expert_in
   return weights_[static_cast<std::size_t>(slot)];
 }
 
-/// Calls fn(begin, end) for pieces of `count` elements, side by side.
-template <class Fn>
-void cpu_experts::for_pieces(std::size_t count, Fn fn) {
-  constexpr std::size_t piece = 1 << 14;
-  device_.pool->parallel_for(static_cast<std::int64_t>((count + piece - 1) / piece), [&](std::int64_t i) {
-    const auto begin = static_cast<std::size_t>(i) * piece;
-    fn(begin, std::min(begin + piece, count));
-  });
-}
-
-void cpu_experts::read_inputs(const moe::shard_batch& batch) {
-  inputs_.resize(batch.inputs.size() / moe::bytes_of(batch.type));
-  for_pieces(inputs_.size(), [&](std::size_t begin, std::size_t end) {
-    moe::read_elements(batch.inputs.data() + begin * moe::bytes_of(batch.type), batch.type,
-                       std::span(inputs_).subspan(begin, end - begin));
-  });
-}
-
 result<moe::shard_output> cpu_experts::run(const moe::shard_batch& batch) {
   TROUPE_TRY(check(batch));
-  const std::int64_t hidden = config_.hidden_size;
+  const auto row_bytes = static_cast<std::size_t>(config_.hidden_size) * moe::bytes_of(batch.type);
+  const auto type = batch.type == moe::element::f32 ? kernels::tensor_type::f32 : kernels::tensor_type::bf16;
   const auto pairs = batch.experts.size();
-  read_inputs(batch);
-  outputs_.resize(pairs * static_cast<std::size_t>(hidden));
+  moe::shard_output answer{.outputs = std::vector<std::byte>(pairs * row_bytes)};
   jobs_.clear();
   for (std::size_t first = 0; first < pairs;) {
     const auto expert = batch.experts[first];
@@ -97,17 +78,11 @@ result<moe::shard_output> cpu_experts::run(const moe::shard_batch& batch) {
                                               batch.experts.begin());
     jobs_.push_back({.weights = &weights_of(batch.layer, expert),
                      .rows = std::span(batch.rows).subspan(first, end - first),
-                     .y = outputs_.data() + static_cast<std::int64_t>(first) * hidden,
-                     .y_stride = hidden});
+                     .y = answer.outputs.data() + first * row_bytes,
+                     .y_type = type});
     first = end;
   }
-  kernel_.run(*device_.pool, inputs_.data(), hidden, jobs_);
-
-  moe::shard_output answer{.outputs = std::vector<std::byte>(outputs_.size() * moe::bytes_of(batch.type))};
-  for_pieces(outputs_.size(), [&](std::size_t begin, std::size_t end) {
-    moe::write_elements(std::span(outputs_).subspan(begin, end - begin), batch.type,
-                        answer.outputs.data() + begin * moe::bytes_of(batch.type));
-  });
+  kernel_.run(*device_.pool, {batch.inputs.data(), type, config_.hidden_size}, jobs_);
   return answer;
 }
 

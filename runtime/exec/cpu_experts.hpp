@@ -23,9 +23,6 @@ class cpu_experts final : public expert_engine {
 
   result<void> check(const moe::shard_batch& batch) const;
   const kernels::ffn_weights& weights_of(layer_index layer, expert_index expert) const;
-  template <class Fn>
-  void for_pieces(std::size_t count, Fn fn);
-  void read_inputs(const moe::shard_batch& batch);
 
   model::model_config config_;
   cpu_device device_;
@@ -34,7 +31,6 @@ class cpu_experts final : public expert_engine {
   std::vector<std::int32_t> expert_slot_;     // [expert_count] position among the owned, -1: not ours
   std::vector<kernels::ffn_weights> weights_; // [MoE layers][owned]
   std::int64_t owned_count_ = 0;
-  std::vector<float> inputs_, outputs_;
   std::vector<kernels::ffn_job> jobs_;
 };
 

@@ -26,8 +26,8 @@ void cpu_ffn::run_own(const layer_weights& w, std::int64_t rows, const float* no
   if (w.ffn.gate.rows() == 0) return void(std::fill_n(out, rows * hidden, 0.0f));
   all_rows_.resize(static_cast<std::size_t>(rows));
   std::iota(all_rows_.begin(), all_rows_.end(), 0);
-  const kernels::ffn_job job{.weights = &w.ffn, .rows = all_rows_, .y = out, .y_stride = hidden};
-  kernel_.run(*device_.pool, normed, hidden, {&job, 1});
+  const kernels::ffn_job job{.weights = &w.ffn, .rows = all_rows_, .y = reinterpret_cast<std::byte*>(out)};
+  kernel_.run(*device_.pool, kernels::row_view::of(normed, hidden), {&job, 1});
 }
 
 } // namespace troupe::exec

@@ -164,7 +164,7 @@ void cpu_model::embed(token_id token, float* row) const {
 
 void cpu_model::project_head(const float* hidden, const std::vector<std::int32_t>& rows, std::vector<float>& logits) {
   logits.resize(rows.size() * static_cast<std::size_t>(config_.vocab_size));
-  head_input_.gather(hidden, config_.hidden_size, rows, config_.hidden_size);
+  head_input_.gather(kernels::row_view::of(hidden, config_.hidden_size), rows, config_.hidden_size);
   weights_.head.multiply(*device_.pool, head_input_, logits.data(), config_.vocab_size);
 }
 

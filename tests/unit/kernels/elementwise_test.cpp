@@ -1,4 +1,5 @@
 #include "kernels/cpu/elementwise.hpp"
+#include "kernels/cpu/row_kernels.hpp"
 #include "kernels/cpu/swiglu.hpp"
 #include "kernels/ref/dense.hpp"
 #include "tests/unit/kernels/support.hpp"
@@ -67,6 +68,40 @@ BOOST_AUTO_TEST_CASE(rounds_to_bf16_like_the_scalar_conversion) {
     round_to_bf16(x.data(), 13);
 
     for (const float v : x) BOOST_TEST(std::bit_cast<std::uint32_t>(v) == std::bit_cast<std::uint32_t>(want));
+  }
+}
+
+/// What every row operation leaves in memory for the same inputs.
+std::vector<float> run_all(const row_kernels& kernels, const std::vector<float>& x, const std::vector<float>& w) {
+  const auto n = static_cast<std::int64_t>(x.size());
+  std::vector<float> rounded(x.size(), poison), widened(x.size(), poison), sum(w), scaled(w), normed(x.size(), poison);
+  std::vector<std::uint16_t> bits(x.size()), tiles(x.size() / 32 * 32);
+  kernels.to_bf16(x.data(), bits.data(), n);
+  kernels.from_bf16(bits.data(), widened.data(), n);
+  kernels.round_floats(x.data(), rounded.data(), n);
+  kernels.to_bf16_tiles(x.data(), n / 32, reinterpret_cast<std::byte*>(tiles.data()), 64);
+  kernels.add(x.data(), n, sum.data());
+  kernels.add_scaled(x.data(), 0.37f, n, scaled.data());
+  kernels.scale(x.data(), w.data(), 1.7f, n, normed.data());
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    BOOST_TEST(bits[i] == float_to_bf16(x[i]));
+    BOOST_TEST((i >= tiles.size() || tiles[i] == bits[i]));
+  }
+  std::vector<float> all{kernels.sum_of_squares(x.data(), n)};
+  for (const auto& part : {rounded, widened, sum, scaled, normed}) all.insert(all.end(), part.begin(), part.end());
+  return all;
+}
+
+BOOST_AUTO_TEST_CASE(row_operations_are_equal_on_every_instruction_set) {
+  random_source random;
+  for (const std::int64_t n : {1, 15, 16, 17, 32, 100, 1024}) {
+    auto x = random.normals(n, 3);
+    x[static_cast<std::size_t>(n) / 2] = 1e-40f; // a subnormal is kept
+    const auto w = random.normals(n);
+    const auto want = run_all(detail::rows_baseline, x, w);
+    if (supported(isa::avx2)) BOOST_TEST(same_bits(run_all(detail::rows_avx2, x, w).data(), want.data(), 5 * n + 1));
+    if (supported(isa::avx512_bf16))
+      BOOST_TEST(same_bits(run_all(detail::rows_avx512, x, w).data(), want.data(), 5 * n + 1));
   }
 }
 

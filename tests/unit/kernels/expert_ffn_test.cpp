@@ -22,12 +22,14 @@ struct expert_fixture {
 // Worst output of a row, in units of the row's rms; a bf16 input and a bf16 product are rounded on the way.
 double tolerance(target t) { return t.compute == compute_type::float32 ? 1e-4 : 0.1; }
 
+std::byte* bytes(std::vector<float>& values) { return reinterpret_cast<std::byte*>(values.data()); }
+
 std::vector<float> run_alone(const ffn_weights& weights, target t, const float* x, std::int64_t hidden, int threads) {
   thread_pool pool(threads);
   const std::int32_t row = 0;
   std::vector<float> y(static_cast<std::size_t>(hidden), poison);
-  const ffn_job job{&weights, {&row, 1}, y.data(), hidden};
-  expert_ffn(t).run(pool, x, hidden, {&job, 1});
+  const ffn_job job{&weights, {&row, 1}, bytes(y)};
+  expert_ffn(t).run(pool, row_view::of(x, hidden), {&job, 1});
   return y;
 }
 
@@ -54,9 +56,9 @@ BOOST_AUTO_TEST_CASE(equals_the_reference) {
         std::vector<std::int32_t> rows(static_cast<std::size_t>(n));
         std::iota(rows.begin(), rows.end(), 0);
         std::vector<float> y(static_cast<std::size_t>(n * hidden), poison);
-        const ffn_job job{&weights, rows, y.data(), hidden};
+        const ffn_job job{&weights, rows, bytes(y)};
 
-        troupe::kernels::expert_ffn(t).run(pool, x.data(), hidden, {&job, 1});
+        troupe::kernels::expert_ffn(t).run(pool, row_view::of(x.data(), hidden), {&job, 1});
 
         for (std::int64_t r = 0; r < n; ++r) {
           const std::vector<double> row(want.begin() + r * hidden, want.begin() + (r + 1) * hidden);
@@ -84,11 +86,11 @@ BOOST_AUTO_TEST_CASE(a_row_of_an_expert_does_not_see_the_others) {
       std::vector<ffn_job> jobs;
       for (int e = 0; e < experts; ++e) {
         y.emplace_back(rows[e].size() * hidden, poison);
-        jobs.push_back({&weights[e], rows[e], y[e].data(), hidden});
+        jobs.push_back({&weights[e], rows[e], bytes(y[e])});
       }
       thread_pool pool(static_cast<int>(random.integer(1, 4)));
 
-      troupe::kernels::expert_ffn(t).run(pool, x.data(), hidden, jobs);
+      troupe::kernels::expert_ffn(t).run(pool, row_view::of(x.data(), hidden), jobs);
 
       for (int e = 0; e < experts; ++e)
         for (std::size_t i = 0; i < rows[e].size(); ++i) {
@@ -96,6 +98,33 @@ BOOST_AUTO_TEST_CASE(a_row_of_an_expert_does_not_see_the_others) {
           BOOST_TEST(same_bits(y[e].data() + i * hidden, alone.data(), hidden),
                      describe(t) << " expert " << e << " row " << rows[e][i]);
         }
+    }
+}
+
+// What a shard gets and answers: bf16 rows give the bits of the same values in fp32, rounded at the end.
+BOOST_AUTO_TEST_CASE(takes_and_gives_bf16_rows) {
+  random_source random;
+  thread_pool pool(2);
+  for (const auto t : targets())
+    for (const std::int64_t n : {1, 7, 16, 40}) {
+      const std::int64_t hidden = 72, width = 40, tokens = 50;
+      const auto weights = expert_fixture(random, tensor_type::bf16, hidden, width).pack(t);
+      auto x = random.normals(tokens * hidden);
+      std::vector<std::uint16_t> x16(x.size());
+      for (std::size_t i = 0; i < x.size(); ++i) x[i] = bf16_to_float(x16[i] = float_to_bf16(x[i]));
+      std::vector<std::int32_t> rows;
+      for (std::int64_t i = 0; i < n; ++i) rows.push_back(static_cast<std::int32_t>(random.integer(0, tokens - 1)));
+      std::vector<float> y(static_cast<std::size_t>(n * hidden), poison);
+      std::vector<std::uint16_t> y16(y.size(), 0x7fc0);
+      const ffn_job wide{&weights, rows, bytes(y)};
+      const ffn_job narrow{&weights, rows, reinterpret_cast<std::byte*>(y16.data()), tensor_type::bf16};
+
+      troupe::kernels::expert_ffn(t).run(pool, row_view::of(x.data(), hidden), {&wide, 1});
+      const row_view input{reinterpret_cast<const std::byte*>(x16.data()), tensor_type::bf16, hidden};
+      troupe::kernels::expert_ffn(t).run(pool, input, {&narrow, 1});
+
+      for (std::size_t i = 0; i < y.size(); ++i)
+        BOOST_TEST(y16[i] == float_to_bf16(y[i]), describe(t) << " rows " << n << " element " << i);
     }
 }
 

@@ -121,7 +121,7 @@ BOOST_AUTO_TEST_CASE(gathers_rows_in_the_order_asked_for) {
     const troupe::kernels::matrix m(w.view, t);
     const auto all = multiply(pool, m, x, 5);
     packed_rows packed(t);
-    packed.gather(x.data(), cols, rows, cols);
+    packed.gather(row_view::of(x.data(), cols), rows, cols);
     std::vector<float> y(3 * 40, poison);
 
     m.multiply(pool, packed, y.data(), 40);
