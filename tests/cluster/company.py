@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TROUPE = os.environ.get("TROUPE", str(ROOT / "build/dev/bin/troupe"))
 START_TIMEOUT_S = 30
+os.environ.setdefault("TROUPE_CLUSTER_SECRET", secrets.token_hex(16))  # not the person's who runs the tests
 
 
 def make_checkpoint(folder):

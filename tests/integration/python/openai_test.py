@@ -7,6 +7,7 @@ cluster of test_server and against `troupe serve`.
 import asyncio
 import os
 import re
+import secrets
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import openai
 
 QUESTION = [{"role": "user", "content": "hello"}]
 url = os.environ.get("TROUPE_URL", "")
+os.environ.setdefault("TROUPE_CLUSTER_SECRET", secrets.token_hex(16))  # not the person's who runs the tests
 
 
 def get(path):
