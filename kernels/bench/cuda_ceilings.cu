@@ -45,7 +45,11 @@ __global__ void read_kernel(const uint4* from, std::size_t count, unsigned* sink
   if (sum == 0x12345678u) *sink = sum;
 }
 
+__global__ void empty_kernel() {}
+
 } // namespace
+
+void nothing(cudaStream_t stream) { empty_kernel<<<1, 32, 0, stream>>>(); }
 
 void fill_e4m3(std::uint8_t* bytes, std::size_t count, unsigned seed) {
   fill_e4m3_kernel<<<1024, 256>>>(reinterpret_cast<unsigned*>(bytes), count / 4, seed);

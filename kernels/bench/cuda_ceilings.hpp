@@ -16,5 +16,7 @@ void fill_floats(float* values, std::size_t count, float low, float high, unsign
 void fill_bf16(std::uint16_t* values, std::size_t count, unsigned seed);
 /// Reads `bytes` once and keeps nothing.
 void read_only(const void* data, std::size_t bytes, unsigned* sink, cudaStream_t stream);
+/// A kernel without work: what a launch alone takes.
+void nothing(cudaStream_t stream);
 
 } // namespace troupe::bench

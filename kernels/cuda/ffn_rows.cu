@@ -4,6 +4,7 @@
 // bf16 Roofline  512 rows of H=7168: 7.3 MB in, 3.7 MB out: about 3 us at 4 TB/s; launch-bound below that Mapping
 // quantise: one warp per (slot, 128 channels), 4 values a lane.  combine: one thread per 8 channels of a token Source
 // model-spec.md sections 7.3 and 9
+#include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/ptx.cuh"
 #include "kernels/cuda/grouped_ffn.hpp"
 
@@ -61,27 +62,13 @@ __global__ void combine_rows_kernel(ffn_shape shape, ffn_routing routing, const 
   reinterpret_cast<uint4*>(y + static_cast<std::size_t>(token) * shape.hidden)[eighth] = packed;
 }
 
-template <class Kernel, class... Args>
-cudaError_t launch_dependent(Kernel kernel, dim3 grid, int threads, cudaStream_t stream, Args... args) {
-  cudaLaunchAttribute overlap{};
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = grid;
-  config.blockDim = dim3(threads);
-  config.stream = stream;
-  config.attrs = &overlap;
-  config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, kernel, args...);
-}
-
 } // namespace
 
 cudaError_t quantise_rows(const ffn_shape& shape, const ffn_routing& routing, const std::uint16_t* x,
                           const ffn_workspace& ws, cudaStream_t stream) {
   if (shape.hidden % 128) return cudaErrorInvalidValue;
   if (shape.experts == 0 || shape.rows_max == 0) return cudaSuccess;
-  return launch_dependent(quantise_rows_kernel, dim3(shape.rows_max, shape.experts), 256, stream, shape, routing,
+  return launch_dependent(quantise_rows_kernel, {dim3(shape.rows_max, shape.experts), 256}, stream, shape, routing,
                           reinterpret_cast<const __nv_bfloat16*>(x), ws);
 }
 
@@ -90,7 +77,7 @@ cudaError_t combine_rows(const ffn_shape& shape, const ffn_routing& routing, con
   if (shape.hidden % 8) return cudaErrorInvalidValue;
   if (routing.tokens == 0) return cudaSuccess;
   const int blocks = (shape.hidden / 8 + 127) / 128;
-  return launch_dependent(combine_rows_kernel, dim3(blocks, routing.tokens), 128, stream, shape, routing, ws.outputs,
+  return launch_dependent(combine_rows_kernel, {dim3(blocks, routing.tokens), 128}, stream, shape, routing, ws.outputs,
                           y);
 }
 

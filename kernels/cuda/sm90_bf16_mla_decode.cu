@@ -14,6 +14,7 @@
 //           combine and without a graph
 // Rejected  clusters of two row tiles sharing pages by multicast: 338 us, the pair waits for its slower half at every
 // page Source    model-spec.md 6.3; schedule: FlashMLA's "seesaw" (deep-dive of April 2025)
+#include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/tensor_map.hpp"
 #include "kernels/cuda/common/wgmma.cuh"
 #include "kernels/cuda/mla_decode.hpp"
@@ -31,6 +32,7 @@ constexpr int box_bytes = tile_rows * 128;
 constexpr int consumer_threads = 256;
 constexpr int threads = consumer_threads + 128;
 constexpr int half_boxes = 4;
+constexpr int splits_max = 512;
 
 struct alignas(1024) tile_of_boxes {
   std::uint8_t box[boxes][box_bytes];
@@ -113,7 +115,7 @@ __device__ float finite(float peak) { return peak == -INFINITY ? 0.0f : peak; }
 __device__ void exponentiate(scores& d, const float (&peak)[2], float (&sum)[2]) {
 #pragma unroll
   for (int i = 0; i < 32; ++i) {
-    d[i] = exp2f(d[i] - finite(peak[i / 2 % 2]));
+    d[i] = ptx::exp2_approx(d[i] - finite(peak[i / 2 % 2]));
     sum[i / 2 % 2] += d[i];
   }
 }
@@ -296,8 +298,9 @@ __device__ void consume(shared_layout& s, const mla_decode_args& args, int lengt
 __global__ void __launch_bounds__(threads, 1)
     mla_decode_kernel(const __grid_constant__ CUtensorMap q_map, const __grid_constant__ CUtensorMap cache_map,
                       const mla_decode_args args) {
-  extern __shared__ std::uint8_t raw[];
-  auto& s = *reinterpret_cast<shared_layout*>((reinterpret_cast<std::uintptr_t>(raw) + 1023) & ~std::uintptr_t{1023});
+  extern __shared__ __align__(1024) std::uint8_t raw[];
+  auto& s = *reinterpret_cast<shared_layout*>(raw);
+  if (ptx::shared_address(raw) % 1024) __trap(); // swizzles assume it
   const int rows = args.queries * args.heads, first_row = blockIdx.x * tile_rows, request = blockIdx.y,
             split = blockIdx.z;
   if (threadIdx.x == 0) {
@@ -329,36 +332,25 @@ __global__ void __launch_bounds__(threads, 1)
 }
 
 // z = sum over splits, in order, of 2^(lse_i - lse) z_i. One CTA a row, four channels a thread.
-__global__ void combine_splits_kernel(const mla_decode_args args) {
+__global__ void __launch_bounds__(mla_latent / 4) combine_splits_kernel(const mla_decode_args args) {
+  __shared__ float lse[splits_max];
   ptx::grid_dependency_wait();
   const std::size_t rows = std::size_t(args.requests) * args.queries * args.heads, row = blockIdx.x;
+  for (int i = threadIdx.x; i < args.splits; i += blockDim.x) lse[i] = args.partial_lse[i * rows + row];
+  __syncthreads();
   float peak = -INFINITY, total = 0;
-  for (int i = 0; i < args.splits; ++i) peak = fmaxf(peak, args.partial_lse[i * rows + row]);
+  for (int i = 0; i < args.splits; ++i) peak = fmaxf(peak, lse[i]);
   float4 sum = {};
+#pragma unroll 8 // loads of several splits at once
   for (int i = 0; i < args.splits; ++i) {
-    const float weight = exp2f(args.partial_lse[i * rows + row] - peak);
-    if (weight == 0) continue;
-    const float4 z = reinterpret_cast<const float4*>(args.partial_out + (i * rows + row) * mla_latent)[threadIdx.x];
+    const float weight = exp2f(lse[i] - peak);
+    const float4 z =
+        __ldcs(reinterpret_cast<const float4*>(args.partial_out + (i * rows + row) * mla_latent) + threadIdx.x);
     total += weight;
     sum.x += weight * z.x, sum.y += weight * z.y, sum.z += weight * z.z, sum.w += weight * z.w;
   }
   const uint2 packed = {pack(sum.x / total, sum.y / total), pack(sum.z / total, sum.w / total)};
   reinterpret_cast<uint2*>(args.out + row * mla_latent)[threadIdx.x] = packed;
-}
-
-cudaError_t launch_dependent(const void* kernel, dim3 grid, int block, int shared_bytes, cudaStream_t stream,
-                             void** params) {
-  cudaLaunchAttribute overlap{};
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = grid;
-  config.blockDim = dim3(block);
-  config.dynamicSmemBytes = shared_bytes;
-  config.stream = stream;
-  config.attrs = &overlap;
-  config.numAttrs = 1;
-  return cudaLaunchKernelExC(&config, kernel, params);
 }
 
 } // namespace
@@ -370,26 +362,21 @@ int mla_decode_splits(int requests, int rows_per_request, int table_pages, int s
 }
 
 cudaError_t mla_decode(const mla_decode_args& args, cudaStream_t stream) {
-  if (args.queries < 1 || args.heads < 1 || args.splits < 1 || args.table_pages < 1) return cudaErrorInvalidValue;
+  if (args.queries < 1 || args.heads < 1 || args.splits < 1 || args.splits > splits_max || args.table_pages < 1)
+    return cudaErrorInvalidValue;
   if (args.requests == 0) return cudaSuccess;
   const int rows = args.queries * args.heads;
   CUtensorMap q_map, cache_map;
   if (const auto e = make_bf16_map(&q_map, args.q, std::uint64_t(args.requests) * rows, mla_entry, tile_rows)) return e;
   if (const auto e = make_bf16_map(&cache_map, args.cache, std::uint64_t(args.pages) * mla_page, mla_entry, mla_page))
     return e;
-  constexpr int shared_bytes = sizeof(shared_layout) + 1024;
+  constexpr int shared_bytes = sizeof(shared_layout);
   static_assert(shared_bytes <= 232448, "one CTA's shared memory on sm_90");
-  if (const auto e = cudaFuncSetAttribute(mla_decode_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes))
-    return e;
   const dim3 grid((rows + tile_rows - 1) / tile_rows, args.requests, args.splits);
-  mla_decode_args copy = args;
-  void* params[] = {&q_map, &cache_map, &copy};
   const auto launched =
-      launch_dependent(reinterpret_cast<const void*>(mla_decode_kernel), grid, threads, shared_bytes, stream, params);
+      launch_dependent(mla_decode_kernel, {grid, threads, shared_bytes}, stream, q_map, cache_map, args);
   if (launched != cudaSuccess || args.splits == 1) return launched;
-  void* combine_params[] = {&copy};
-  return launch_dependent(reinterpret_cast<const void*>(combine_splits_kernel), dim3(args.requests * rows),
-                          mla_latent / 4, 0, stream, combine_params);
+  return launch_dependent(combine_splits_kernel, {dim3(args.requests * rows), mla_latent / 4}, stream, args);
 }
 
 } // namespace troupe::cuda

@@ -14,6 +14,7 @@
 //           read bandwidth), 32 x 16 369 us (0.86), 8 x 4 106 us (0.74), 32 x 64 506 us (0.66: tensor core and
 //           promotion wait for each other)
 // Source    model-spec.md sections 7 and 9; two-level accumulation as in DeepSeek-V3 (arXiv 2412.19437, section 3.3.2)
+#include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/tensor_map.hpp"
 #include "kernels/cuda/common/wgmma.cuh"
 #include "kernels/cuda/grouped_ffn.hpp"
@@ -28,7 +29,7 @@ constexpr int block_k = 128;
 constexpr int warpgroup_rows = 128; // weight rows of one consumer warpgroup
 constexpr int consumer_threads = 256;
 constexpr int threads = consumer_threads + 128;
-constexpr int experts_max = 256;
+constexpr int experts_max = 320; // 256 routed, shared ones and redundant copies
 
 enum class stage_of { gate_up, down };
 
@@ -65,7 +66,7 @@ struct tile {
   int expert, strip, first_row; // strip: 256 weight rows (down), or 128 gate and 128 up rows (gate_up)
 };
 
-// Walks the tiles of one CTA: strips of an expert are neighbours, so that its tokens stay in L2.
+// Walks the tiles of one CTA. Token tiles of a strip are neighbours, so that its weights come from memory once.
 template <int Tokens>
 struct tile_walk {
   const int* rows;
@@ -73,10 +74,10 @@ struct tile_walk {
   __device__ tile_walk(const int* r, int e, int s) : rows(r), experts(e), strips(s), next(blockIdx.x) {}
   __device__ bool advance(tile& t) {
     for (; expert < experts; ++expert) {
-      const int here = strips * ((rows[expert] + Tokens - 1) / Tokens);
+      const int high = (rows[expert] + Tokens - 1) / Tokens, here = strips * high;
       if (next < before + here) {
         const int local = next - before;
-        t = {expert, local % strips, local / strips * Tokens};
+        t = {expert, local / high, local % high * Tokens};
         next += gridDim.x;
         return true;
       }
@@ -135,6 +136,7 @@ __device__ void multiply(shared_layout<Tokens>& s, const float* weight_scales, i
                          std::uint32_t& parity, accumulator<Tokens>& total) {
   const int lane = threadIdx.x % 32;
   float scale = __ldg(weight_scales);
+  slot = __shfl_sync(~0u, slot, 0); // known to be the same for a warp: descriptors stay in uniform registers
   for (int k = 0; k < k_blocks; ++k) {
     const auto& from = s.ring[slot];
     const float scale_next = k + 1 < k_blocks ? __ldg(weight_scales + k + 1) : 0.0f;
@@ -228,8 +230,8 @@ __global__ void __launch_bounds__(threads, 1)
     grouped_gemm_kernel(const __grid_constant__ CUtensorMap weights, const __grid_constant__ CUtensorMap tokens,
                         const gemm_args args) {
   extern __shared__ __align__(1024) std::uint8_t raw[];
-  auto& s =
-      *reinterpret_cast<shared_layout<Tokens>*>((reinterpret_cast<std::uintptr_t>(raw) + 1023) & ~std::uintptr_t{1023});
+  auto& s = *reinterpret_cast<shared_layout<Tokens>*>(raw);
+  if (ptx::shared_address(raw) % 1024) __trap(); // swizzles assume it
   if (threadIdx.x == 0) {
     for (int i = 0; i < s.stages; ++i)
       ptx::mbarrier_init(&s.full[i], 1), ptx::mbarrier_init(&s.empty[i], consumer_threads / 32);
@@ -248,7 +250,7 @@ __global__ void __launch_bounds__(threads, 1)
     return;
   }
   ptx::take_registers<232>();
-  const int half = threadIdx.x / 128;
+  const int half = __shfl_sync(~0u, threadIdx.x / 128, 0);
   int slot = 0;
   std::uint32_t parity = 0;
   for (tile t; walk.advance(t);) {
@@ -273,24 +275,12 @@ cudaError_t launch(const gemm_args& args, const std::uint8_t* weights, const std
     return e;
   if (const auto e = make_byte_map(&token_map, tokens, std::uint64_t(args.experts) * args.rows_max, cols, Tokens))
     return e;
-  constexpr int shared_bytes = sizeof(shared_layout<Tokens>) + 1024;
+  constexpr int shared_bytes = sizeof(shared_layout<Tokens>);
   static_assert(shared_bytes <= 232448, "one CTA's shared memory on sm_90");
-  const auto kernel = grouped_gemm_kernel<Stage, Tokens>;
-  if (const auto e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes)) return e;
-  int device = 0, sms = 0;
-  if (const auto e = cudaGetDevice(&device)) return e;
-  if (const auto e = cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device)) return e;
-  cudaLaunchAttribute overlap{};
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(sms);
-  config.blockDim = dim3(threads);
-  config.dynamicSmemBytes = shared_bytes;
-  config.stream = stream;
-  config.attrs = &overlap;
-  config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, kernel, weight_map, token_map, args);
+  int sms = 0;
+  if (const auto e = multiprocessors(sms)) return e;
+  return launch_dependent(grouped_gemm_kernel<Stage, Tokens>, {dim3(sms), threads, shared_bytes}, stream, weight_map,
+                          token_map, args);
 }
 
 // The narrowest tile that holds an expert's rows: weights are then read once.

@@ -1,6 +1,7 @@
 // troupe bench: engine (kernels and model on random weights), cluster (processes against one), transport (messages
-// between processes), serve (a running server).
+// between processes), serve (a running server), kernels (CUDA kernels against their targets).
 #include "launch/verbs/bench_cluster.hpp"
+#include "launch/verbs/bench_kernels.hpp"
 #include "launch/verbs/bench_serve.hpp"
 #include "launch/verbs/bench_transport.hpp"
 #include "launch/verbs/verbs.hpp"
@@ -81,6 +82,7 @@ void add_bench(CLI::App& app) {
   add_bench_cluster(*verb);
   add_bench_serve(*verb);
   add_bench_transport(*verb);
+  add_bench_kernels(*verb);
 }
 
 } // namespace troupe::launch

@@ -61,6 +61,17 @@ __device__ inline void copy_line(void* dst, const void* src, std::uint32_t bytes
                : "memory");
 }
 
+/// Makes this thread's ordinary writes to shared memory visible to the copy engine and the tensor cores.
+__device__ inline void fence_async_proxy() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+/// From shared to device memory; `bytes` is a multiple of 16, both ends are 16-byte aligned.
+__device__ inline void store_line(void* dst, const void* src, std::uint32_t bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;\ncp.async.bulk.commit_group;" ::"l"(dst),
+               "r"(shared_address(src)), "r"(bytes)
+               : "memory");
+}
+/// Returns when this thread's store_lines are done.
+__device__ inline void wait_stored() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+
 /// Moves registers between the warpgroups of a CTA; every warp of a warpgroup calls it.
 template <int Registers>
 __device__ inline void give_registers() {
@@ -69,6 +80,13 @@ __device__ inline void give_registers() {
 template <int Registers>
 __device__ inline void take_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Registers));
+}
+
+/// 2^x within 2 ulp, results below the normals are 0; one instruction where exp2f takes four.
+__device__ inline float exp2_approx(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
 }
 
 /// Barrier `id` (1..15) among `threads` threads of the block.

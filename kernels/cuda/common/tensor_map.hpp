@@ -9,9 +9,10 @@
 namespace troupe::cuda {
 
 /// A row-major matrix [rows, cols] cut into boxes of `box_rows` rows and 128 bytes, 128-byte swizzle, zeros outside.
-/// Rows are a multiple of 16 bytes. Fills `map`.
+/// Rows are `pitch` elements apart (0: dense), a multiple of 16 bytes. Fills `map`.
 inline cudaError_t make_map(CUtensorMap* map, CUtensorMapDataType type, std::uint32_t element_bytes, const void* data,
-                            std::uint64_t rows, std::uint64_t cols, std::uint32_t box_rows) {
+                            std::uint64_t rows, std::uint64_t cols, std::uint32_t box_rows, std::uint64_t pitch = 0,
+                            std::uint32_t line = 0) {
   void* entry = nullptr;
   cudaDriverEntryPointQueryResult found;
   if (const auto e =
@@ -19,22 +20,28 @@ inline cudaError_t make_map(CUtensorMap* map, CUtensorMapDataType type, std::uin
     return e;
   if (found != cudaDriverEntryPointSuccess) return cudaErrorNotSupported;
   const cuuint64_t size[2] = {cols, rows};
-  const cuuint64_t pitch[1] = {cols * element_bytes};
-  const cuuint32_t box[2] = {128 / element_bytes, box_rows};
+  const cuuint64_t pitch_bytes[1] = {(pitch ? pitch : cols) * element_bytes};
+  const cuuint32_t box[2] = {line ? line : 128 / element_bytes, box_rows};
   const cuuint32_t step[2] = {1, 1};
   const auto status = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry)(
-      map, type, 2, const_cast<void*>(data), size, pitch, box, step, CU_TENSOR_MAP_INTERLEAVE_NONE,
-      CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+      map, type, 2, const_cast<void*>(data), size, pitch_bytes, box, step, CU_TENSOR_MAP_INTERLEAVE_NONE,
+      line ? CU_TENSOR_MAP_SWIZZLE_NONE : CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return status == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }
 
 inline cudaError_t make_byte_map(CUtensorMap* map, const void* data, std::uint64_t rows, std::uint64_t cols,
-                                 std::uint32_t box_rows) {
-  return make_map(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 1, data, rows, cols, box_rows);
+                                 std::uint32_t box_rows, std::uint64_t pitch = 0) {
+  return make_map(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 1, data, rows, cols, box_rows, pitch);
 }
 inline cudaError_t make_bf16_map(CUtensorMap* map, const void* data, std::uint64_t rows, std::uint64_t cols,
-                                 std::uint32_t box_rows) {
-  return make_map(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, data, rows, cols, box_rows);
+                                 std::uint32_t box_rows, std::uint64_t pitch = 0) {
+  return make_map(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, data, rows, cols, box_rows, pitch);
+}
+/// Boxes of one row and `line` floats, not swizzled; zeros outside.
+inline cudaError_t make_line_map(CUtensorMap* map, const float* data, std::uint64_t rows, std::uint64_t cols,
+                                 std::uint64_t pitch, std::uint32_t line) {
+  return make_map(map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 4, data, rows, cols, 1, pitch, line);
 }
 
 } // namespace troupe::cuda

@@ -1,0 +1,45 @@
+// One way to launch a kernel of a decode step: dependent on the one before (programmatic dependent launch), and with
+// all of L1 given to shared memory, since a multiprocessor must run empty before it can divide its L1 differently.
+#pragma once
+
+#include <cuda_runtime.h>
+
+namespace troupe::cuda {
+
+struct launch_shape {
+  dim3 grid;
+  int threads = 0;
+  int shared_bytes = 0;      ///< dynamic
+  unsigned cluster_ctas = 1; ///< neighbours along x
+};
+
+template <class Kernel, class... Args>
+cudaError_t launch_dependent(Kernel kernel, const launch_shape& shape, cudaStream_t stream, const Args&... args) {
+  if (const auto e =
+          cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared))
+    return e;
+  if (const auto e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shape.shared_bytes))
+    return e;
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {shape.cluster_ctas, 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = shape.grid;
+  config.blockDim = dim3(shape.threads);
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = stream;
+  config.attrs = attributes;
+  config.numAttrs = shape.cluster_ctas > 1 ? 2 : 1;
+  return cudaLaunchKernelEx(&config, kernel, args...);
+}
+
+/// Multiprocessors of the current device: what a persistent grid is sized to.
+inline cudaError_t multiprocessors(int& count) {
+  int device = 0;
+  if (const auto e = cudaGetDevice(&device)) return e;
+  return cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
+}
+
+} // namespace troupe::cuda
