@@ -1,0 +1,97 @@
+"""Hosts whose links fail: whatever happens, each question is answered once and no segment is lost or doubled within a
+connection. A cut shorter than limits::ping_timeout is not even noticed; a longer one takes the peer down within it, and
+later there is a new connection."""
+
+import time
+import unittest
+
+from hosts import Hosts, why_not
+from net_peer import NetPeer
+
+REASON = why_not()
+LOST_MS_MAX = 2000  # issue: link loss is seen within this
+
+
+@unittest.skipIf(REASON, REASON)
+class netns(unittest.TestCase):
+    def hosts(self, count):
+        hosts = self.enterContext(Hosts(count))
+        peers = {n: NetPeer("--host", hosts.address(n), prefix=hosts.prefix(n)) for n in range(1, count + 1)}
+        for peer in peers.values():
+            self.addCleanup(peer.kill)
+        return hosts, peers
+
+    def two_that_ask_each_other(self):
+        hosts, peers = self.hosts(2)
+        peers[1].ping(peers[2])
+        peers[2].ping(peers[1])
+        self.wait_for_answers(peers[1])
+        self.wait_for_answers(peers[2])
+        return hosts, peers
+
+    def wait_for_answers(self, peer, more=50, timeout_s=20):
+        """Until the peer has got `more` answers than now; its last report."""
+        first = peer.report()
+        deadline = time.monotonic() + timeout_s
+        while (report := peer.report())["answered"] < first["answered"] + more:
+            self.assertLess(time.monotonic(), deadline, f"no answers: {report}")
+            time.sleep(0.02)
+        return report
+
+    def check(self, peers, may_bounce, must_bounce=()):
+        """The numbers of the peers whose questions may have come back, and must have."""
+        reports = {number: peer.report() for number, peer in peers.items()}
+        for number, report in reports.items():
+            for wrong in ("wrong", "timed_out", "given_up", "out_of_order", "damaged"):
+                self.assertEqual(report[wrong], 0, f"host {number}: {wrong} in {report}")
+            self.assertTrue(report["bounced"] == 0 or number in may_bounce, f"host {number}: {report}")
+            self.assertTrue(report["bounced"] > 0 or number not in must_bounce, f"host {number}: {report}")
+            self.assertLess(report["bounce_ms_max"], LOST_MS_MAX, f"host {number}: {report}")
+        total = {key: sum(report[key] for report in reports.values()) for key in reports[1]}
+        self.assertLessEqual(total["repeated"], total["bounced"])
+        for peer in peers.values():
+            self.assertEqual(peer.leave(), 0)
+
+    def cut(self, hosts, numbers, seconds):
+        hosts.part(*numbers)
+        time.sleep(seconds)
+        hosts.part()
+
+    def test_two_hosts_do_not_notice_a_cut_of_a_third_of_a_second(self):
+        hosts, peers = self.two_that_ask_each_other()
+        for _ in range(3):
+            self.cut(hosts, (1, 2), 0.3)
+            self.wait_for_answers(peers[1])
+        self.check(peers, may_bounce=())
+
+    def test_two_hosts_survive_links_that_go_down_and_up(self):
+        hosts, peers = self.two_that_ask_each_other()
+        for number in (1, 2, 1):
+            hosts.link(number, "down")
+            time.sleep(0.2)
+            hosts.link(number, "up")
+            self.wait_for_answers(peers[1])
+            self.wait_for_answers(peers[2])
+        self.check(peers, may_bounce=(1, 2))
+
+    def test_two_hosts_find_each_other_again_after_a_blackhole(self):
+        hosts, peers = self.two_that_ask_each_other()
+        self.cut(hosts, (1, 2), 3)
+        self.wait_for_answers(peers[1])
+        self.wait_for_answers(peers[2])
+        self.check(peers, may_bounce=(1, 2), must_bounce=(1, 2))
+
+    def test_three_hosts_of_which_two_are_parted_for_five_seconds(self):
+        hosts, peers = self.hosts(3)
+        for one, other in ((1, 2), (2, 3), (3, 1)):
+            peers[one].ping(peers[other])
+        for peer in peers.values():
+            self.wait_for_answers(peer)
+        self.cut(hosts, (1, 2), 5)
+        for peer in peers.values():
+            self.wait_for_answers(peer)
+        self.check(peers, may_bounce=(1,), must_bounce=(1,))
+
+
+if __name__ == "__main__":
+    unittest.main()
