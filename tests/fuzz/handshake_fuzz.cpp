@@ -1,10 +1,12 @@
 // Any bytes of a stranger are refused in one line, read no further than wanted, and never lead to a session; any change
-// of what passes between two honest sides is noticed. The first two bytes choose which of these is tried, and how.
+// of what passes between two honest sides is noticed; a member of the cluster may prove any card. The first two bytes
+// choose which of these is tried, and how.
 #include "runtime/core/invariant.hpp"
 #include "runtime/core/limits.hpp"
-#include "tests/support/handshake_rig.hpp"
+#include "tests/support/forged_dialler.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 using namespace troupe;
 using namespace troupe::net;
@@ -56,12 +58,30 @@ void forge(std::size_t at, std::span<const std::byte> bytes) {
   invariant(changed || rig.acceptor.done(), "a session that nobody touched comes about");
 }
 
+/// A member of the cluster proves any sizes and any card.
+void betray(std::span<const std::byte> bytes) {
+  test::forged_dialler traitor;
+  const auto sizes_bytes = std::min(bytes.size(), sizeof(traitor.sizes));
+  if (sizes_bytes > 0) std::memcpy(traitor.sizes.data(), bytes.data(), sizes_bytes);
+  traitor.card.assign(bytes.begin() + static_cast<std::ptrdiff_t>(sizes_bytes), bytes.end());
+  handshake acceptor(test::known_secret(), fixed(test::acceptor_options(), 4));
+  const auto refused = traitor.shake(acceptor);
+  invariant(refused.find('\n') == std::string::npos, "a refusal is one line");
+  if (!acceptor.done()) return;
+  const auto& card = acceptor.session().peer;
+  invariant(!card.uri.empty() && card.uri.size() <= limits::card_uri_bytes_max, "uris are bounded");
+  invariant(card.uri.size() + card.wanted.size() + card.address.size() + card.hello.size() == traitor.card.size(),
+            "a card is its fields");
+}
+
 } // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 2) return 0;
   const auto bytes = std::as_bytes(std::span(data, size)).subspan(2);
-  if (data[0] & 1) {
+  if (data[0] & 4) {
+    betray(bytes);
+  } else if (data[0] & 1) {
     forge(data[1], bytes);
   } else {
     const auto how = data[0] & 2 ? test::dialler_options() : test::acceptor_options();

@@ -2,7 +2,7 @@
 
 #include "runtime/core/limits.hpp"
 #include "tests/support/aborts.hpp"
-#include "tests/support/handshake_rig.hpp"
+#include "tests/support/forged_dialler.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -225,6 +225,38 @@ BOOST_AUTO_TEST_CASE(oversized_fields_of_a_stranger_reserve_nothing) {
   rig.run();
   check_refused(rig, "secret");
   BOOST_TEST(rig.acceptor.wanted_bytes() == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(a_peer_written_from_the_description_alone_is_understood) {
+  troupe::net::handshake acceptor(known_secret(), acceptor_options());
+  BOOST_TEST(forged_dialler::of("ucx://h:1/d", "ucx://127.0.0.1:2/a", "way", "hi").shake(acceptor) == "");
+  BOOST_TEST_REQUIRE(acceptor.done());
+  BOOST_TEST(acceptor.session().peer.uri == "ucx://h:1/d");
+  BOOST_TEST(acceptor.session().peer.channel == 5u);
+  BOOST_TEST((acceptor.session().peer.address == bytes_of("way")));
+  BOOST_TEST((acceptor.session().peer.hello == bytes_of("hi")));
+}
+
+BOOST_AUTO_TEST_CASE(a_member_of_the_cluster_cannot_send_an_oversized_or_odd_card_either) {
+  const auto refusal = [](const forged_dialler& by) {
+    troupe::net::handshake acceptor(known_secret(), acceptor_options());
+    const auto why = by.shake(acceptor);
+    BOOST_TEST(acceptor.wanted_bytes() == 0u);
+    return why;
+  };
+  const std::string uri = "ucx://h:1/d";
+  BOOST_TEST(refusal(forged_dialler::of(std::string(513, 'u'), "", "", "")) ==
+             "handshake: uri of 513 bytes; at most 512");
+  BOOST_TEST(refusal(forged_dialler::of(uri, std::string(513, 'u'), "", "")) ==
+             "handshake: wanted uri of 513 bytes; at most 512");
+  BOOST_TEST(refusal({{5, 1, 0, 65537, 0}, {}}) == "handshake: worker address of 65537 bytes; at most 65536");
+  BOOST_TEST(refusal({{5, 1, 0, 0, ~0u}, {}}) == "handshake: owner's hello of 4294967295 bytes; at most 65536");
+  BOOST_TEST(refusal(forged_dialler::of("", "", "way", "")) == "handshake: the peer has no uri");
+  BOOST_TEST(refusal(forged_dialler::of("ucx://a\nb", "", "", "")) ==
+             "handshake: the peer's uri is not printable ASCII");
+  auto swapped = forged_dialler::of(uri, "", "way", "hi");
+  swapped.digest_fits = false;
+  BOOST_TEST(refusal(swapped) == "handshake: the peer's card is not the one it has proved");
 }
 
 BOOST_AUTO_TEST_CASE(a_truncated_session_is_never_done) {
