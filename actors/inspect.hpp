@@ -7,6 +7,7 @@
 #include "runtime/core/generation.hpp"
 #include "runtime/core/limits.hpp"
 #include "runtime/moe/dispatch.hpp"
+#include "runtime/net/bridge/segment_wire.hpp"
 
 #include <caf/deserializer.hpp>
 #include <caf/error.hpp>
@@ -103,7 +104,7 @@ typename Inspector::result_type inspect(Inspector& f, cluster_status& x) {
 
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, serving_options& x) {
-  return f(caf::meta::type_name("serving_options"), x.model_dir, x.dtype, x.threads, x.max_num_seqs,
+  return f(caf::meta::type_name("serving_options"), x.model_dir, x.device, x.dtype, x.threads, x.max_num_seqs,
            x.max_num_batched_tokens, x.max_model_len, x.kv_cache_ratio, x.seed, x.speculative);
 }
 
@@ -126,13 +127,13 @@ typename Inspector::result_type inspect(Inspector& f, placement& x) {
 
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, shard_batch& x) {
-  return f(caf::meta::type_name("shard_batch"), x.layer, x.type, x.hidden_size, bulk(x.inputs), bulk(x.experts),
+  return f(caf::meta::type_name("shard_batch"), x.layer, x.type, x.hidden_size, x.inputs, bulk(x.experts),
            bulk(x.rows));
 }
 
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, shard_output& x) {
-  return f(caf::meta::type_name("shard_output"), bulk(x.outputs));
+  return f(caf::meta::type_name("shard_output"), x.outputs);
 }
 
 } // namespace moe

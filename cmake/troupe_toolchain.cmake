@@ -22,3 +22,7 @@ if(TROUPE_SANITIZE)
   add_compile_options(-fsanitize=${TROUPE_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${TROUPE_SANITIZE})
 endif()
+
+if(TROUPE_CUDA)
+  set(CMAKE_POSITION_INDEPENDENT_CODE ON) # the plug-in holds copies of the static libraries
+endif()

@@ -140,9 +140,9 @@ class cluster_process {
 result<kv_cache_actor> start_kv_cache(caf::actor_system& system, const recipe& plan, const front& house) {
   TROUPE_ASSIGN(const auto assignment, join(system, house.supervisor(), "kv_cache-0"));
   TROUPE_ASSIGN(const auto model, open_model(plan.serving.model_dir));
-  TROUPE_ASSIGN(const auto cpu, cpu_options_of(plan.serving, 1));
-  TROUPE_ASSIGN(auto experts, make_local_experts(model, cpu));
-  TROUPE_ASSIGN(auto parts, make_kv_cache(model, assignment, cpu, house.supervisor(), std::move(experts)));
+  TROUPE_ASSIGN(const auto device, open_compute_device(plan.serving, 0, 1));
+  TROUPE_ASSIGN(auto experts, make_local_experts(model, device));
+  TROUPE_ASSIGN(auto parts, make_kv_cache(model, assignment, device, house.supervisor(), std::move(experts)));
   return system.spawn<caf::detached>(kv_cache, std::move(parts));
 }
 

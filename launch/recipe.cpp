@@ -71,7 +71,8 @@ result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path
                      where + "roles: "));
   if (serving.IsDefined() && !serving.IsNull())
     TROUPE_TRY(apply(serving,
-                     {{"dtype", into(s.dtype)},
+                     {{"device", into(s.device)},
+                      {"dtype", into(s.dtype)},
                       {"threads", into(s.threads)},
                       {"max_num_seqs", into(s.max_num_seqs)},
                       {"max_num_batched_tokens", into(s.max_num_batched_tokens)},

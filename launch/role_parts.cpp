@@ -20,38 +20,70 @@ int threads_of(const serving_options& options, int roles_beside_it) {
   return std::max(1, cores / std::max(1, roles_beside_it));
 }
 
-result<exec::cpu_options> cpu_options_of(const serving_options& options, int roles_beside_it) {
-  exec::cpu_options cpu;
+result<compute_device> open_compute_device(const serving_options& options, int nth, int roles_beside_it) {
+  compute_device device;
+  auto& cpu = device.cpu;
+  TROUPE_ASSIGN(const auto choice, exec::parse_device(options.device));
   TROUPE_ASSIGN(cpu.dtype, exec::parse_dtype(options.dtype));
+  if (choice.kind != "cpu") {
+    if (cpu.dtype == exec::cpu_dtype::float32)
+      return error{errc::bad_input, "--dtype float32: device " + choice.kind + " computes in bfloat16 and FP8"};
+    TROUPE_ASSIGN(device.plugin, exec::open_device(choice.kind, choice.index < 0 ? nth : choice.index));
+    return device;
+  }
   cpu.isa = kernels::best_isa();
   if (!cpu.isa) return error{errc::unsupported, "the CPU engine needs AVX2 and FMA; this machine has neither"};
   cpu.pool = std::make_shared<kernels::thread_pool>(threads_of(options, roles_beside_it));
-  return cpu;
+  return device;
 }
 
-moe::element element_of(const opened_model& model, const exec::cpu_options& cpu) {
-  return exec::cpu_element(exec::checkpoint_weights(model.weights, model.config), cpu);
+std::string compute_device::name() const {
+  return plugin ? plugin->name()
+                : "cpu/" + std::string(kernels::name_of(*cpu.isa)) + " x" + std::to_string(cpu.pool->size());
 }
+
+moe::element element_of(const opened_model& model, const compute_device& device) {
+  if (device.plugin) return moe::element::bf16;
+  return exec::cpu_element(exec::checkpoint_weights(model.weights, model.config), device.cpu);
+}
+
+namespace {
+
+result<std::unique_ptr<exec::engine>> make_engine(const opened_model& model, const compute_device& device,
+                                                  double kv_cache_ratio, std::int32_t page_count_max) {
+  if (device.plugin)
+    return exec::make_device_engine(*device.plugin, model.weights, model.config,
+                                    {.kv_cache_ratio = kv_cache_ratio, .page_count_max = page_count_max});
+  exec::cpu_engine_options options;
+  options.cpu = device.cpu;
+  options.kv_cache_ratio = kv_cache_ratio;
+  options.page_count_max = page_count_max;
+  return exec::make_cpu_engine(model.weights, model.config, options);
+}
+
+result<std::unique_ptr<exec::expert_engine>> make_expert_engine(const opened_model& model, const compute_device& device,
+                                                                std::span<const expert_index> experts) {
+  if (device.plugin) return exec::make_device_expert_engine(*device.plugin, model.weights, model.config, experts);
+  return exec::make_cpu_expert_engine(model.weights, model.config, experts, device.cpu);
+}
+
+} // namespace
 
 result<std::shared_ptr<kv_cache_parts>> make_kv_cache(const opened_model& model, const role_assignment& assignment,
-                                                      const exec::cpu_options& cpu, const supervisor_actor& supervisor,
+                                                      const compute_device& device, const supervisor_actor& supervisor,
                                                       std::unique_ptr<exec::expert_client> experts) {
   const auto& options = assignment.options;
   const auto pages_per_request = (options.max_model_len + limits::page_tokens - 1) / limits::page_tokens;
-  exec::cpu_engine_options engine_options;
-  engine_options.cpu = cpu;
-  engine_options.kv_cache_ratio = options.kv_cache_ratio;
-  engine_options.page_count_max = pages_per_request * options.max_num_seqs;
-
   auto parts = std::make_shared<kv_cache_parts>();
-  TROUPE_ASSIGN(parts->engine, exec::make_cpu_engine(model.weights, model.config, engine_options));
+  TROUPE_ASSIGN(parts->engine,
+                make_engine(model, device, options.kv_cache_ratio, pages_per_request * options.max_num_seqs));
   const auto& info = parts->engine->info();
   if (info.page_count < pages_per_request)
     return error{errc::overloaded, "memory for " + std::to_string(info.page_count) + " cache pages; one request of " +
                                        std::to_string(options.max_model_len) + " tokens (--max-model-len) needs " +
                                        std::to_string(pages_per_request)};
   parts->process = assignment.process;
-  parts->device = device_name(cpu);
+  parts->device = device.name();
   parts->supervisor = supervisor;
   parts->experts = std::move(experts);
   parts->options.sampling = {assignment.vocab_size, model.config.eos_token_ids};
@@ -65,32 +97,30 @@ result<std::shared_ptr<kv_cache_parts>> make_kv_cache(const opened_model& model,
 
 result<std::shared_ptr<expert_shard_parts>> make_expert_shard(const opened_model& model,
                                                               const role_assignment& assignment,
-                                                              const exec::cpu_options& cpu,
+                                                              const compute_device& device,
                                                               const supervisor_actor& supervisor) {
   const auto experts = assignment.placement.experts_of(assignment.shard);
   auto parts = std::make_shared<expert_shard_parts>();
-  TROUPE_ASSIGN(parts->engine, exec::make_cpu_expert_engine(model.weights, model.config, experts, cpu));
+  TROUPE_ASSIGN(parts->engine, make_expert_engine(model, device, experts));
   parts->process = assignment.process;
   parts->supervisor = supervisor;
   return parts;
 }
 
 result<std::unique_ptr<exec::expert_client>> make_local_experts(const opened_model& model,
-                                                                const exec::cpu_options& cpu) {
+                                                                const compute_device& device) {
+  if (device.plugin && model.config.expert_count > 0)
+    return exec::make_device_local_experts(*device.plugin, model.weights, model.config);
   std::vector<expert_index> all(static_cast<std::size_t>(model.config.expert_count));
   std::iota(all.begin(), all.end(), 0);
   std::vector<std::unique_ptr<exec::expert_engine>> engines;
   if (!all.empty()) {
-    TROUPE_ASSIGN(auto engine, exec::make_cpu_expert_engine(model.weights, model.config, all, cpu));
+    TROUPE_ASSIGN(auto engine, make_expert_engine(model, device, all));
     engines.push_back(std::move(engine));
   }
   return std::unique_ptr<exec::expert_client>(std::make_unique<exec::local_expert_client>(
       std::move(engines), moe::place_evenly(model.config.expert_count, 1, 1), model.config.hidden_size,
-      element_of(model, cpu)));
-}
-
-std::string device_name(const exec::cpu_options& cpu) {
-  return "cpu/" + std::string(kernels::name_of(*cpu.isa)) + " x" + std::to_string(cpu.pool->size());
+      element_of(model, device)));
 }
 
 } // namespace troupe::launch

@@ -5,6 +5,7 @@
 #include "actors/kv_cache.hpp"
 #include "runtime/core/result.hpp"
 #include "runtime/exec/cpu_engine.hpp"
+#include "runtime/exec/device/plugin.hpp"
 #include "runtime/model/checkpoint.hpp"
 #include "runtime/model/config.hpp"
 
@@ -24,25 +25,32 @@ result<opened_model> open_model(const std::string& dir);
 /// How many compute threads a role gets: as asked for, or the machine's cores shared by `roles_beside_it`.
 int threads_of(const serving_options& options, int roles_beside_it);
 
-/// The two halves of a role's engine. Both name the number format that all roles of one model must share.
-result<exec::cpu_options> cpu_options_of(const serving_options& options, int roles_beside_it);
-moe::element element_of(const opened_model& model, const exec::cpu_options& cpu);
+/// What a role computes on: `--device`.
+struct compute_device {
+  exec::cpu_options cpu;                       ///< unused with a plug-in
+  std::shared_ptr<exec::device_plugin> plugin; ///< null: the CPU
+
+  /// "cpu/amx_bf16 x2", "cuda/sm_90a NVIDIA H200 #0": for `troupe status`.
+  std::string name() const;
+};
+/// `nth` tells roles of one kind apart: with "cuda", the nth takes GPU nth modulo how many there are.
+/// Errors: bad_input (the flag), unsupported (no plug-in, driver, GPU or AVX2).
+result<compute_device> open_compute_device(const serving_options& options, int nth, int roles_beside_it);
+/// The number format of rows between roles: all roles of one model must agree.
+moe::element element_of(const opened_model& model, const compute_device& device);
 
 /// A kv_cache whose experts are reached through `experts`.
 result<std::shared_ptr<kv_cache_parts>> make_kv_cache(const opened_model& model, const role_assignment& assignment,
-                                                      const exec::cpu_options& cpu, const supervisor_actor& supervisor,
+                                                      const compute_device& device, const supervisor_actor& supervisor,
                                                       std::unique_ptr<exec::expert_client> experts);
 
 result<std::shared_ptr<expert_shard_parts>> make_expert_shard(const opened_model& model,
                                                               const role_assignment& assignment,
-                                                              const exec::cpu_options& cpu,
+                                                              const compute_device& device,
                                                               const supervisor_actor& supervisor);
 
 /// All experts inside this process, called without a hop.
 result<std::unique_ptr<exec::expert_client>> make_local_experts(const opened_model& model,
-                                                                const exec::cpu_options& cpu);
-
-/// "cpu/amx_bf16 x2"
-std::string device_name(const exec::cpu_options& cpu);
+                                                                const compute_device& device);
 
 } // namespace troupe::launch

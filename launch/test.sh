@@ -20,9 +20,9 @@ step "tests"
 ctest --preset dev -j "$jobs"
 
 if command -v nvcc >/dev/null; then
-  step "CUDA kernels compile (they run on a Hopper machine: ctest --preset gpu)"
+  step "CUDA kernels and engine compile (they run on a Hopper machine: ctest --preset gpu)"
   cmake --preset gpu >/dev/null
-  cmake --build --preset gpu -j "$jobs" --target gpu_kernels cuda_bench -- --quiet
+  cmake --build --preset gpu -j "$jobs" --target gpu_kernels gpu_engine troupe_cuda cuda_bench -- --quiet
 fi
 
 if [ "${1:-}" != --quick ]; then

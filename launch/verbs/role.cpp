@@ -78,22 +78,26 @@ class role_process {
 
   /// While it steps, the expert_shards wait for it, and it waits while they work: each may use all cores.
   result<caf::actor> start_kv_cache(const opened_model& model, const role_assignment& assignment) {
-    TROUPE_ASSIGN(const auto cpu, cpu_options_of(assignment.options, 1));
-    auto experts = std::make_unique<actor_expert_client>(system_, supervisor_, element_of(model, cpu));
-    TROUPE_ASSIGN(auto parts, make_kv_cache(model, assignment, cpu, supervisor_, std::move(experts)));
+    TROUPE_ASSIGN(const auto device, open_compute_device(assignment.options, number(), 1));
+    auto experts = std::make_unique<actor_expert_client>(system_, supervisor_, element_of(model, device));
+    TROUPE_ASSIGN(auto parts, make_kv_cache(model, assignment, device, supervisor_, std::move(experts)));
     return caf::actor_cast<caf::actor>(system_.spawn<caf::detached>(kv_cache, std::move(parts)));
   }
 
   result<caf::actor> start_shard(const opened_model& model, const role_assignment& assignment) {
     const std::set<shard_id> shards(assignment.placement.owner.begin(), assignment.placement.owner.end());
-    TROUPE_ASSIGN(const auto cpu, cpu_options_of(assignment.options, static_cast<int>(shards.size())));
-    TROUPE_ASSIGN(auto parts, make_expert_shard(model, assignment, cpu, supervisor_));
+    TROUPE_ASSIGN(const auto device,
+                  open_compute_device(assignment.options, number(), static_cast<int>(shards.size())));
+    TROUPE_ASSIGN(auto parts, make_expert_shard(model, assignment, device, supervisor_));
     const auto shard = system_.spawn(expert_shard, std::move(parts));
     const auto address = carrier_.publish(caf::actor_cast<caf::actor>(shard), flags_.name);
     caf::anon_send(supervisor_,
-                   expert_shard_ready{assignment.process, assignment.shard, device_name(cpu), address, shard});
+                   expert_shard_ready{assignment.process, assignment.shard, device.name(), address, shard});
     return caf::actor_cast<caf::actor>(shard);
   }
+
+  /// 3 of "expert_shard-3".
+  int number() const { return std::atoi(flags_.name.c_str() + flags_.name.rfind('-') + 1); }
 
   /// Ends the loop when either of the two goes away.
   static caf::behavior watch(caf::event_based_actor* self, role_process* process, const caf::actor& supervisor,

@@ -4,6 +4,7 @@
 
 #include "kernels/ref/dense.hpp"
 #include "runtime/exec/model_weights.hpp"
+#include "tests/support/w8a8.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -19,7 +20,9 @@ using rows = std::vector<row>;
 
 class reference_model {
  public:
-  reference_model(weight_source& weights, const model::model_config& config) : weights_(weights), config_(config) {}
+  /// With `w8a8`, inputs of products with FP8 weights are rounded to FP8 in groups of 128 (kv_b's are not).
+  reference_model(weight_source& weights, const model::model_config& config, bool w8a8 = false)
+      : weights_(weights), config_(config), w8a8_(w8a8) {}
 
   /// States [tokens, hidden] after the final norm.
   rows hidden(const std::vector<token_id>& tokens) {
@@ -67,6 +70,10 @@ class reference_model {
     for (const auto& r : x) flat.insert(flat.end(), r.begin(), r.end());
     const auto cols = static_cast<std::int64_t>(x.front().size());
     const auto w = weights_.matrix(name, width, cols).value();
+    if (w8a8_ && w.view.type == kernels::tensor_type::f8_e4m3 && !name.ends_with("kv_b_proj.weight"))
+      for (std::size_t i = 0; i < x.size(); ++i)
+        testing::quantise_activations(flat.data() + static_cast<std::int64_t>(i) * cols,
+                                      static_cast<std::size_t>(cols));
     const auto y = kernels::ref::matmul(flat, static_cast<std::int64_t>(x.size()), w.view);
     rows out;
     for (std::size_t i = 0; i < x.size(); ++i) out.emplace_back(y.begin() + i * width, y.begin() + (i + 1) * width);
@@ -238,6 +245,7 @@ class reference_model {
 
   weight_source& weights_;
   const model::model_config& config_;
+  bool w8a8_ = false;
 };
 
 } // namespace troupe::exec::test

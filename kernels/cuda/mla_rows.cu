@@ -1,0 +1,71 @@
+// Math      c = w c_raw / sqrt(mean(c_raw²) + eps);  (a, b) -> (a cos - b sin, b cos + a sin) per pair of channels
+// Shapes    q [tokens, heads, nope + 64] f32 -> bf16 nope and rotated parts;  entry [tokens, 576] f32 -> cache bf16
+// Roofline  128 heads: 98 KB in, 49 KB out a token; 64 tokens 9.4 MB: 2 us at 4.5 TB/s; launch-bound in decode
+// Mapping   grid (tokens, heads / 8 + 1): a warp a head; the first CTA of a token does the cache entry
+// Source    model-spec.md 5.4 and 6.1; DeepSeek's own code rotates in float32 and rounds the result, as here
+#include "kernels/cuda/mla_decode.hpp"
+#include "kernels/cuda/mla_rows.hpp"
+
+#include <cuda_bf16.h>
+
+namespace troupe::cuda {
+namespace {
+
+constexpr int warps = 8;
+constexpr int threads = warps * 32;
+constexpr int rope = mla_entry - mla_latent;
+
+/// Lane i turns pair i of `x` and stores it at the same place of `y`.
+__device__ void rotate_pair(const mla_rows_args& args, int token, const float* x, __nv_bfloat16* y) {
+  const int pair = threadIdx.x % 32, step = args.interleaved ? 2 : 1, distance = args.interleaved ? 1 : rope / 2;
+  const float cos = args.cos[token * (rope / 2) + pair], sin = args.sin[token * (rope / 2) + pair];
+  const float a = x[pair * step], b = x[pair * step + distance];
+  y[pair * step] = __float2bfloat16_rn(a * cos - b * sin);
+  y[pair * step + distance] = __float2bfloat16_rn(b * cos + a * sin);
+}
+
+__device__ void query_head(const mla_rows_args& args, int token, int head) {
+  const std::size_t at = std::size_t(token) * args.heads + head;
+  const float* q = args.q + at * (args.nope + rope);
+  auto* nope = reinterpret_cast<__nv_bfloat16*>(args.q_nope) + at * args.nope;
+  for (int i = threadIdx.x % 32; i < args.nope; i += 32) nope[i] = __float2bfloat16_rn(q[i]);
+  rotate_pair(args, token, q + args.nope, reinterpret_cast<__nv_bfloat16*>(args.absorbed) + at * mla_entry + mla_latent);
+}
+
+__device__ void cache_entry(const mla_rows_args& args, int token) {
+  __shared__ float of_warp[warps];
+  const float* entry = args.entry + std::size_t(token) * mla_entry;
+  auto* to = reinterpret_cast<__nv_bfloat16*>(args.cache) + std::size_t(args.slots[token]) * mla_entry;
+  const float2 v = reinterpret_cast<const float2*>(entry)[threadIdx.x]; // 256 threads hold the 512 channels
+  float squares = v.x * v.x + v.y * v.y;
+#pragma unroll
+  for (int d = 16; d; d /= 2) squares += __shfl_xor_sync(~0u, squares, d);
+  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = squares;
+  __syncthreads();
+  float sum = 0;
+  for (int w = 0; w < warps; ++w) sum += of_warp[w];
+  const float factor = 1.0f / sqrtf(sum / mla_latent + args.eps);
+  const float2 weight = reinterpret_cast<const float2*>(args.norm)[threadIdx.x];
+  reinterpret_cast<__nv_bfloat162*>(to)[threadIdx.x] =
+      __floats2bfloat162_rn(weight.x * (v.x * factor), weight.y * (v.y * factor));
+  if (threadIdx.x < 32) rotate_pair(args, token, entry + mla_latent, to + mla_latent);
+}
+
+__global__ void __launch_bounds__(threads) mla_rows_kernel(const mla_rows_args args) {
+  const int token = blockIdx.x, head = (int(blockIdx.y) - 1) * warps + threadIdx.x / 32;
+  if (blockIdx.y == 0)
+    cache_entry(args, token);
+  else if (head < args.heads)
+    query_head(args, token, head);
+}
+
+} // namespace
+
+cudaError_t mla_rows(const mla_rows_args& args, cudaStream_t stream) {
+  static_assert(mla_latent == 2 * threads && rope == 64, "a thread holds two latent channels, a lane one pair");
+  if (args.tokens == 0) return cudaSuccess;
+  mla_rows_kernel<<<dim3(args.tokens, (args.heads + warps - 1) / warps + 1), threads, 0, stream>>>(args);
+  return cudaGetLastError();
+}
+
+} // namespace troupe::cuda

@@ -1,0 +1,31 @@
+// What stands between the projections and mla_decode: rotation of queries, and norm, rotation and paged append of the
+// latent entry (model-spec.md 5.4 and 6). Plain C++ header.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+namespace troupe::cuda {
+
+/// Device pointers. cos and sin [tokens, 32] belong to the tokens' positions and hold the attention factor.
+struct mla_rows_args {
+  const float* q = nullptr;     ///< [tokens, heads, nope + 64]
+  const float* entry = nullptr; ///< [tokens, 576]: latent and key, as projected
+  const float* norm = nullptr;  ///< [512] kv_a_layernorm
+  const float* cos = nullptr;
+  const float* sin = nullptr;
+  const int* slots = nullptr;        ///< [tokens] page * 64 + position % 64
+  std::uint16_t* q_nope = nullptr;   ///< out [tokens, heads, nope] bf16
+  std::uint16_t* absorbed = nullptr; ///< out [tokens, heads, 576] bf16: only the 64 rotated channels are written
+  std::uint16_t* cache = nullptr;    ///< out [pages, 64, 576] bf16: one entry a token
+  int tokens = 0;
+  int heads = 0;
+  int nope = 0; ///< a multiple of 2
+  float eps = 1e-6f;
+  bool interleaved = true; ///< pairs (2i, 2i+1), else (i, i+32); rotated in place
+};
+
+cudaError_t mla_rows(const mla_rows_args& args, cudaStream_t stream);
+
+} // namespace troupe::cuda

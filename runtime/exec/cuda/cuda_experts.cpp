@@ -1,0 +1,145 @@
+#include "runtime/exec/cuda/cuda_experts.hpp"
+
+#include "kernels/cuda/route.hpp"
+#include "kernels/cuda/rows.hpp"
+#include "runtime/exec/device/weight_shapes.hpp"
+#include "runtime/moe/elements.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace troupe::exec {
+
+result<std::unique_ptr<cuda_experts>> cuda_experts::load(const cuda_device& device, weight_source& from,
+                                                         const model::model_config& config,
+                                                         std::span<const expert_index> owned) {
+  TROUPE_TRY(check_device_shape(config));
+  device.enter();
+  std::unique_ptr<cuda_experts> self(new cuda_experts(device, config));
+  self->expert_slot_.assign(static_cast<std::size_t>(config.expert_count), -1);
+  for (const auto expert : owned) {
+    if (expert < 0 || expert >= config.expert_count)
+      return error{errc::bad_input, "the model has no expert " + std::to_string(expert)};
+    self->expert_slot_[static_cast<std::size_t>(expert)] = self->owned_count_++;
+  }
+  const auto layers = config.layer_count + (has_mtp(from, config) ? 1 : 0);
+  for (layer_index layer = 0; layer < layers; ++layer) {
+    self->layer_slot_.push_back(config.is_moe(layer) ? static_cast<std::int32_t>(self->weights_.size()) : -1);
+    if (!config.is_moe(layer)) continue;
+    TROUPE_ASSIGN(auto loaded, load_cuda_experts(from, config, layer, owned));
+    self->weights_.push_back(std::move(loaded));
+  }
+  return self;
+}
+
+result<void> cuda_experts::check(const moe::shard_batch& batch) const {
+  const auto bad = [](std::string why) { return error{errc::bad_input, "expert batch: " + std::move(why)}; };
+  if (batch.hidden_size != config_.hidden_size) return bad("hidden size " + std::to_string(batch.hidden_size));
+  if (batch.layer < 0 || static_cast<std::size_t>(batch.layer) >= layer_slot_.size() ||
+      layer_slot_[static_cast<std::size_t>(batch.layer)] < 0)
+    return bad("layer " + std::to_string(batch.layer) + " has no experts");
+  const auto row_bytes = static_cast<std::size_t>(batch.hidden_size) * moe::bytes_of(batch.type);
+  if (batch.inputs.size() % row_bytes != 0) return bad("inputs are not whole rows");
+  if (batch.experts.size() != batch.rows.size()) return bad("experts and rows do not pair up");
+  if (!std::is_sorted(batch.experts.begin(), batch.experts.end())) return bad("experts are not ascending");
+  const auto rows = static_cast<std::int64_t>(batch.inputs.size() / row_bytes);
+  for (const auto row : batch.rows)
+    if (row < 0 || row >= rows) return bad("there is no row " + std::to_string(row));
+  for (const auto e : batch.experts)
+    if (e < 0 || e >= config_.expert_count || expert_slot_[static_cast<std::size_t>(e)] < 0)
+      return bad("expert " + std::to_string(e) + " is not of this shard");
+  return {};
+}
+
+result<moe::shard_output> cuda_experts::run(const moe::shard_batch& batch) {
+  TROUPE_TRY(check(batch));
+  device_.enter();
+  moe::shard_output answer;
+  answer.outputs = segment::allocate(batch.experts.size() * static_cast<std::size_t>(config_.hidden_size) *
+                                     moe::bytes_of(batch.type));
+  if (batch.experts.empty()) return answer;
+  send_inputs(batch);
+  const int most = static_cast<int>(batch.rows.size()); // of one expert, at most
+  const int rows_max = cuda_ffn::rows_max(weights_of(batch.layer), most);
+  for (const auto& pass : cut_into_passes(batch.experts, batch.rows, expert_slot_, owned_count_, rows_max))
+    run_pass(batch, pass, rows_max, answer.outputs.writable().data());
+  return answer;
+}
+
+/// Rows reach the kernels as bf16, however they travelled.
+void cuda_experts::send_inputs(const moe::shard_batch& batch) {
+  const auto count = batch.inputs.size() / moe::bytes_of(batch.type);
+  auto* host = reinterpret_cast<std::uint16_t*>(host_rows_.reserve(count * 2));
+  if (batch.type == moe::element::bf16) {
+    std::memcpy(host, batch.inputs.bytes().data(), count * 2);
+  } else {
+    kernels::to_bf16(reinterpret_cast<const float*>(batch.inputs.bytes().data()), host,
+                     static_cast<std::int64_t>(count));
+  }
+  must(cudaMemcpyAsync(inputs_.reserve(count), host, count * 2, cudaMemcpyHostToDevice, stream_));
+  stream_.wait(); // host_rows_ is used again for the answers
+}
+
+void cuda_experts::run_pass(const moe::shard_batch& batch, const slot_pass& pass, int rows_max, std::byte* outputs) {
+  const auto hidden = static_cast<std::size_t>(config_.hidden_size);
+  const auto words = pass.rows.size() + pass.token_of.size() + pass.slot_of.size();
+  auto* host = host_slots_.reserve(words);
+  auto* end = std::copy(pass.rows.begin(), pass.rows.end(), host);
+  end = std::copy(pass.token_of.begin(), pass.token_of.end(), end);
+  std::copy(pass.slot_of.begin(), pass.slot_of.end(), end);
+  auto* rows = slots_.reserve(words);
+  must(cudaMemcpyAsync(rows, host, words * sizeof(int), cudaMemcpyHostToDevice, stream_));
+  const auto* token_of = rows + pass.rows.size();
+  const auto* slot_of = token_of + pass.token_of.size();
+
+  const expert_slots slots{rows, token_of, rows_max, pass.rows_hint};
+  const auto* out = ffn_.run_routed(weights_of(batch.layer), slots, inputs_.get(), stream_);
+  const auto pairs = pass.pairs.size();
+  auto* gathered = answers_.reserve(pairs * hidden);
+  must(cuda::gather_rows(out, slot_of, static_cast<int>(pairs), config_.hidden_size, gathered, stream_));
+  auto* answers = reinterpret_cast<std::uint16_t*>(host_rows_.reserve(pairs * hidden * 2));
+  must(cudaMemcpyAsync(answers, gathered, pairs * hidden * 2, cudaMemcpyDeviceToHost, stream_));
+  stream_.wait();
+  const auto row_bytes = hidden * moe::bytes_of(batch.type);
+  for (std::size_t i = 0; i < pairs; ++i) {
+    auto* to = outputs + pass.pairs[i] * row_bytes;
+    if (batch.type == moe::element::bf16) {
+      std::memcpy(to, answers + i * hidden, row_bytes);
+    } else {
+      kernels::from_bf16(answers + i * hidden, reinterpret_cast<float*>(to), static_cast<std::int64_t>(hidden));
+    }
+  }
+}
+
+void cuda_experts::add(layer_index layer, const device_rows& rows, cudaStream_t stream) {
+  const auto& w = weights_of(layer);
+  const auto hidden = static_cast<std::size_t>(config_.hidden_size);
+  const int top_k = config_.experts_per_token, rows_max = cuda_ffn::rows_max(w, rows.rows);
+  const auto token_slots = static_cast<std::size_t>(w.experts) * rows_max;
+  const auto counts = static_cast<std::size_t>(w.experts + 3) / 4 * 4; // keeps token_of aligned
+  auto* counted = slots_.reserve(counts + token_slots + static_cast<std::size_t>(rows_max) * top_k);
+  auto* token_of = counted + counts;
+  auto* slot_of = token_of + token_slots;
+  for (int first = 0; first < rows.rows; first += rows_max) {
+    const int count = std::min(rows_max, rows.rows - first);
+    const auto choice = static_cast<std::size_t>(first) * top_k, at = static_cast<std::size_t>(first) * hidden;
+    must(cuda::place_rows(rows.chosen + choice, count, top_k, w.experts, rows_max, counted, token_of, slot_of, stream));
+    const int hint = std::min(count, 2 * count * top_k / w.experts + 8);
+    cuda::add_ffn_args args;
+    args.routed = ffn_.run_routed(w, {counted, token_of, rows_max, hint}, rows.normed + at, stream);
+    args.x = rows.x + at, args.own = rows.own ? rows.own + at : nullptr;
+    args.slot_of = slot_of, args.weights = rows.weights + choice;
+    args.tokens = count, args.hidden = config_.hidden_size, args.experts_per_token = top_k;
+    must(cuda::add_ffn_rows(args, stream));
+  }
+}
+
+cuda_local_experts::cuda_local_experts(std::unique_ptr<cuda_experts> experts, const model::model_config& config)
+    : experts_(experts.get()) {
+  std::vector<std::unique_ptr<expert_engine>> shards;
+  shards.push_back(std::move(experts));
+  plain_ = std::make_unique<local_expert_client>(std::move(shards), moe::place_evenly(config.expert_count, 1, 1),
+                                                 config.hidden_size, moe::element::bf16);
+}
+
+} // namespace troupe::exec

@@ -1,0 +1,76 @@
+#include "runtime/exec/cuda/cuda_ffn.hpp"
+
+#include "kernels/cuda/grouped_ffn.hpp"
+#include "kernels/cuda/linear.hpp"
+#include "kernels/cuda/rows.hpp"
+
+#include <algorithm>
+
+namespace troupe::exec {
+namespace {
+
+/// R1's 256 experts with 512 slots each take 3.2 GB.
+constexpr std::size_t slots_bytes_max = std::size_t{4} << 30;
+
+} // namespace
+
+int cuda_ffn::rows_max(const device_ffn& w, int tokens) {
+  const std::size_t slot_bytes =
+      w.is_fp8() ? 3 * w.hidden + w.width + (w.hidden + w.width) / 32 : 4 * w.hidden + 10 * w.width;
+  const auto fitting = slots_bytes_max / (slot_bytes * static_cast<std::size_t>(std::max(w.experts, 1))) / 8 * 8;
+  return static_cast<int>(
+      std::clamp<std::size_t>((static_cast<std::size_t>(tokens) + 7) / 8 * 8, 8, std::max<std::size_t>(fitting, 8)));
+}
+
+const std::uint16_t* cuda_ffn::run_routed(const device_ffn& w, const expert_slots& slots, const std::uint16_t* x,
+                                          cudaStream_t stream) {
+  const auto count = static_cast<std::size_t>(w.experts) * slots.rows_max;
+  auto* out = outputs_.reserve(count * w.hidden);
+  if (w.is_fp8()) return run_fp8(w, slots, x, out, stream), out;
+  auto* inputs = inputs_.reserve(count * w.hidden);
+  must(cuda::gather_slots(x, slots.token_of, slots.rows, w.experts, slots.rows_max, w.hidden, inputs, stream));
+  return run_linear(w, slots.rows, slots.rows_max, inputs, out, stream), out;
+}
+
+const std::uint16_t* cuda_ffn::run_own(const device_ffn& w, int tokens, const std::uint16_t* x, cudaStream_t stream) {
+  auto* out = outputs_.reserve(static_cast<std::size_t>(tokens) * w.hidden);
+  return run_linear(w, nullptr, tokens, x, out, stream), out;
+}
+
+void cuda_ffn::run_fp8(const device_ffn& w, const expert_slots& slots, const std::uint16_t* x, std::uint16_t* out,
+                       cudaStream_t stream) {
+  const cuda::ffn_shape shape{w.experts, slots.rows_max, w.hidden, w.width};
+  const auto count = static_cast<std::size_t>(w.experts) * slots.rows_max;
+  const cuda::ffn_weights weights{w.gate_up.as<std::uint8_t>(), w.gate_up_scales.as<float>(), w.down.as<std::uint8_t>(),
+                                  w.down_scales.as<float>()};
+  const cuda::ffn_workspace ws{inputs8_.reserve(count * w.hidden), input_scales_.reserve(count * (w.hidden / 128)),
+                               middle8_.reserve(count * w.width), middle_scales_.reserve(count * (w.width / 128)), out};
+  cuda::ffn_routing routing;
+  routing.rows = slots.rows, routing.token_of = slots.token_of;
+  must(cuda::quantise_rows(shape, routing, x, ws, stream));
+  must(cuda::grouped_gate_up(shape, weights, routing, ws, slots.rows_hint, stream));
+  must(cuda::grouped_down(shape, weights, routing, ws, slots.rows_hint, stream));
+}
+
+/// `pitch` rows of each expert in memory, the first group_tokens[e] of them in use (null: all).
+void cuda_ffn::run_linear(const device_ffn& w, const int* group_tokens, int pitch, const std::uint16_t* inputs,
+                          std::uint16_t* out, cudaStream_t stream) {
+  const auto count = static_cast<std::size_t>(w.experts) * pitch;
+  auto* gate_up = gate_up_.reserve(count * 2 * w.width);
+  auto* middle = middle_.reserve(count * w.width);
+  cuda::linear_args args;
+  args.tokens = pitch, args.groups = w.experts, args.group_tokens = group_tokens;
+  const auto product = [&](const device_memory& weights, const device_memory& scales, const std::uint16_t* from,
+                           int cols, void* to, int rows, cuda::linear_out type) {
+    args.weights = weights.as<void>(), args.scales = scales.as<float>(), args.x = from, args.y = to, args.out = type;
+    args.rows = rows, args.cols = cols;
+    args.x_pitch = cols, args.x_group = std::int64_t{cols} * pitch;
+    args.y_pitch = rows, args.y_group = std::int64_t{rows} * pitch;
+    must(cuda::linear(args, stream));
+  };
+  product(w.gate_up, w.gate_up_scales, inputs, w.hidden, gate_up, 2 * w.width, cuda::linear_out::f32);
+  must(cuda::swiglu_rows(gate_up, group_tokens, w.experts, pitch, pitch, w.width, middle, stream));
+  product(w.down, w.down_scales, middle, w.width, out, w.hidden, cuda::linear_out::bf16);
+}
+
+} // namespace troupe::exec

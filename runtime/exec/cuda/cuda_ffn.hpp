@@ -1,0 +1,41 @@
+// SwiGLU of one or many experts on the device. Routed experts with FP8 weights read FP8 activations (the grouped
+// kernels, W8A8); everything else reads BF16 activations through `linear`.
+#pragma once
+
+#include "runtime/exec/cuda/cuda_weights.hpp"
+
+namespace troupe::exec {
+
+/// Which row of x fills which slot of the routed experts; device pointers. Expert e owns slots [e * rows_max, (e + 1) *
+/// rows_max).
+struct expert_slots {
+  const int* rows = nullptr;     ///< [experts] slots in use
+  const int* token_of = nullptr; ///< [experts, rows_max]
+  int rows_max = 0;              ///< a multiple of 8
+  int rows_hint = 0;             ///< the largest count expected: only chooses a tile
+};
+
+/// Keeps scratch memory between calls; one caller at a time.
+class cuda_ffn {
+ public:
+  /// Outputs [experts, rows_max, hidden] bf16 of x [tokens, hidden] bf16, unweighted; valid until the next call.
+  const std::uint16_t* run_routed(const device_ffn& w, const expert_slots& slots, const std::uint16_t* x,
+                                  cudaStream_t stream);
+  /// The only expert of `w` on the first `tokens` rows of x: a dense MLP or the shared experts. [tokens, hidden]
+  const std::uint16_t* run_own(const device_ffn& w, int tokens, const std::uint16_t* x, cudaStream_t stream);
+
+  /// Slots per expert for `tokens` rows, and for fewer when the scratch memory would get too large. Pure.
+  static int rows_max(const device_ffn& w, int tokens);
+
+ private:
+  void run_fp8(const device_ffn& w, const expert_slots& slots, const std::uint16_t* x, std::uint16_t* out,
+               cudaStream_t stream);
+  void run_linear(const device_ffn& w, const int* group_tokens, int pitch, const std::uint16_t* inputs,
+                  std::uint16_t* out, cudaStream_t stream);
+
+  device_scratch<std::uint8_t> inputs8_, middle8_;
+  device_scratch<float> input_scales_, middle_scales_, gate_up_;
+  device_scratch<std::uint16_t> inputs_, middle_, outputs_;
+};
+
+} // namespace troupe::exec

@@ -1,0 +1,251 @@
+#include "runtime/exec/cuda/cuda_model.hpp"
+
+#include "kernels/cpu/bf16.hpp"
+#include "kernels/cuda/mla_decode.hpp"
+#include "kernels/cuda/rows.hpp"
+#include "runtime/core/limits.hpp"
+#include "runtime/exec/cpu_weights.hpp"
+
+#include <algorithm>
+
+namespace troupe::exec {
+namespace {
+
+cuda::route_config route_config_of(const model::model_config& config) {
+  const auto gate = gate_config_of(config);
+  cuda::route_config c;
+  c.experts = config.expert_count, c.top_k = config.experts_per_token;
+  c.groups = config.group_count, c.groups_kept = config.topk_group;
+  c.softmax = gate.scoring == kernels::gate_scoring::softmax;
+  c.limited = gate.method != kernels::gate_method::greedy && gate.groups > 1;
+  c.pair_scores = gate.method == kernels::gate_method::noaux_tc;
+  c.normalise = gate.normalise, c.scaling = gate.scaling;
+  return c;
+}
+
+template <class T>
+T* fetch(pinned_scratch<T>& to, const T* from, std::size_t count, cudaStream_t stream) {
+  auto* host = to.reserve(count);
+  must(cudaMemcpyAsync(host, from, count * sizeof(T), cudaMemcpyDeviceToHost, stream));
+  return host;
+}
+
+} // namespace
+
+cuda_model::cuda_model(const cuda_device& device, const model::model_config& config, cuda_weights weights)
+    : config_(config), device_(device), weights_(std::move(weights)), gate_(route_config_of(config)),
+      rotary_(rope_config_of(config)), attention_(config_) {}
+
+result<std::unique_ptr<cuda_model>> cuda_model::load(const cuda_device& device, weight_source& from,
+                                                     const model::model_config& config,
+                                                     const device_engine_options& options) {
+  device.enter();
+  TROUPE_ASSIGN(auto weights, load_cuda_weights(from, config));
+  std::unique_ptr<cuda_model> self(new cuda_model(device, config, std::move(weights)));
+  TROUPE_TRY(self->make_cache(options));
+  return self;
+}
+
+result<void> cuda_model::make_cache(const device_engine_options& options) {
+  const auto layers = static_cast<std::size_t>(config_.layer_count) + (weights_.mtp ? 1 : 0);
+  info_ = {.name = device_.name,
+           .vocab_size = config_.vocab_size,
+           .page_count = options.page_count,
+           .page_bytes = layers * cuda::mla_page * cuda::mla_entry * sizeof(std::uint16_t),
+           .can_draft = weights_.mtp.has_value()};
+  if (info_.page_count == 0) {
+    std::size_t free = 0, total = 0;
+    must(cudaMemGetInfo(&free, &total));
+    const auto fitting = static_cast<double>(free) * options.kv_cache_ratio / static_cast<double>(info_.page_bytes);
+    info_.page_count = static_cast<std::int32_t>(std::min<double>(fitting, options.page_count_max));
+    if (info_.page_count < 1) return error{errc::overloaded, "no device memory for one page of latent cache"};
+  }
+  const auto bytes = static_cast<std::size_t>(info_.page_count) * info_.page_bytes;
+  TROUPE_ASSIGN(cache_, device_memory::allocate(bytes));
+  must(cudaMemset(cache_.as<void>(), 0, bytes)); // attention multiplies what it masks by zero: it must be finite
+  must(cudaDeviceSynchronize());
+  return {};
+}
+
+result<void> cuda_model::check(std::span<const token_id> tokens, std::int64_t first_position,
+                               std::span<const page_id> pages) const {
+  const auto rows = static_cast<std::int64_t>(tokens.size());
+  if (first_position < 0 || first_position + rows > static_cast<std::int64_t>(pages.size()) * limits::page_tokens)
+    return error{errc::bad_input, "rows " + std::to_string(first_position) + " to " +
+                                      std::to_string(first_position + rows) + " are outside of their pages"};
+  for (const auto page : pages)
+    if (page.value >= static_cast<std::uint32_t>(info_.page_count))
+      return error{errc::bad_input, "page " + std::to_string(page.value) + " is not in the pool"};
+  for (const auto token : tokens)
+    if (token < 0 || token >= config_.vocab_size)
+      return error{errc::bad_input, "token " + std::to_string(token) + " is not in the vocabulary"};
+  return {};
+}
+
+device_batch cuda_model::send(std::span<const sequence_tokens> sequences, std::span<const std::int32_t> wanted) {
+  const int pairs = config_.qk_rope_head_dim / 2;
+  const batch_layout layout(sequences, static_cast<int>(wanted.size()), pairs);
+  auto* host = host_batch_.reserve(layout.words);
+  fill_batch(
+      layout, sequences, wanted, pairs,
+      [this](std::int64_t position, float* cos, float* sin) { rotary_.angles(position, cos, sin); }, host);
+  auto* words = batch_.reserve(layout.words);
+  must(cudaMemcpyAsync(words, host, layout.words * sizeof(std::uint32_t), cudaMemcpyHostToDevice, stream_));
+  return {layout, words};
+}
+
+result<void> cuda_model::forward(std::span<const row_group> groups, expert_client& experts) {
+  device_.enter();
+  std::vector<sequence_tokens> sequences;
+  std::vector<std::int32_t> wanted;
+  std::int32_t rows = 0;
+  for (const auto& g : groups) {
+    TROUPE_TRY(check(g.tokens, g.first_position, g.pages));
+    const auto count = static_cast<std::int32_t>(g.tokens.size());
+    invariant(g.logit_rows >= 0 && g.logit_rows <= count, "logits are wanted for rows of the group");
+    sequences.push_back({g.tokens, g.first_position, g.pages});
+    rows += count;
+    for (auto row = rows - g.logit_rows; row < rows; ++row) wanted.push_back(row);
+  }
+  hidden_rows_ = 0;
+  if (rows == 0) return {};
+  const auto batch = send(sequences, wanted);
+  const auto size = static_cast<std::size_t>(rows) * config_.hidden_size;
+  auto* x = x_.reserve(size);
+  must(cuda::embed_rows(weights_.embedding.data.as<std::uint16_t>(), batch.ids, rows, config_.hidden_size, x, stream_));
+
+  for (layer_index layer = 0; layer < config_.layer_count; ++layer)
+    TROUPE_TRY(run_layer(weights_.layers[static_cast<std::size_t>(layer)], layer, batch, experts));
+
+  cuda::rmsnorm_args last;
+  last.x = x, last.x_pitch = last.width = config_.hidden_size, last.weight = weights_.norm.as<float>();
+  last.tokens = rows, last.eps = config_.rms_norm_eps, last.y_f32 = hidden_.reserve(size);
+  must(cuda::rmsnorm(last, stream_));
+  hidden_rows_ = rows;
+  project_head(x, batch, weights_.norm, logits_);
+  stream_.wait();
+  return {};
+}
+
+/// logits = norm(x of the wanted rows) headᵀ, on their way to the host.
+void cuda_model::project_head(const float* x, const device_batch& batch, const device_memory& norm,
+                              pinned_scratch<float>& to) {
+  if (batch.wanted == 0) return;
+  const auto count = static_cast<std::size_t>(batch.wanted) * config_.vocab_size;
+  const auto normed =
+      head_input_.run(x, batch.wanted, config_.hidden_size, norm, config_.rms_norm_eps, stream_, batch.wanted_rows);
+  auto* logits = device_logits_.reserve(count);
+  multiply(weights_.head, normed, batch.wanted, logits, cuda::linear_out::f32, nullptr, stream_);
+  fetch(to, logits, count, stream_);
+}
+
+result<void> cuda_model::run_layer(const cuda_layer_weights& w, layer_index layer, const device_batch& batch,
+                                   expert_client& experts) {
+  auto* cache = cache_.as<std::uint16_t>() +
+                static_cast<std::size_t>(layer) * info_.page_count * cuda::mla_page * cuda::mla_entry;
+  attention_.run(w, batch, cache, info_.page_count, x_.get(), stream_);
+  const auto normed =
+      ffn_input_.run(x_.get(), batch.rows, config_.hidden_size, w.post_attention_norm, config_.rms_norm_eps, stream_);
+  if (w.gate) return run_mixture(w, layer, batch, normed, experts);
+  cuda::add_ffn_args args;
+  args.x = x_.get(), args.own = ffn_.run_own(w.ffn, batch.rows, normed, stream_);
+  args.tokens = batch.rows, args.hidden = config_.hidden_size;
+  must(cuda::add_ffn_rows(args, stream_));
+  return {};
+}
+
+result<void> cuda_model::run_mixture(const cuda_layer_weights& w, layer_index layer, const device_batch& batch,
+                                     const std::uint16_t* normed, expert_client& experts) {
+  const auto choices = static_cast<std::size_t>(batch.rows) * config_.experts_per_token;
+  device_rows rows;
+  auto* chosen = chosen_.reserve(choices);
+  auto* weights = weights_of_choice_.reserve(choices);
+  must(cuda::route_rows(gate_, normed, w.gate->data.as<std::uint16_t>(), w.correction.as<float>(), batch.rows,
+                        config_.hidden_size, chosen, weights, stream_));
+  rows.normed = normed, rows.chosen = chosen, rows.weights = weights, rows.x = x_.get(), rows.rows = batch.rows;
+  rows.own = w.ffn.experts == 0 ? nullptr : ffn_.run_own(w.ffn, batch.rows, normed, stream_);
+  auto* local = dynamic_cast<cuda_local_experts*>(&experts);
+  if (local && local->on_device().device_index() == device_.index)
+    return local->on_device().add(layer, rows, stream_), result<void>{};
+  return ask_experts(layer, rows, experts);
+}
+
+/// Through the host, to experts that may be anywhere.
+result<void> cuda_model::ask_experts(layer_index layer, const device_rows& rows, expert_client& experts) {
+  const auto choices = static_cast<std::size_t>(rows.rows) * config_.experts_per_token;
+  const auto size = static_cast<std::size_t>(rows.rows) * config_.hidden_size;
+  const auto* chosen = fetch(host_chosen_, rows.chosen, choices, stream_);
+  const auto* weights = fetch(host_weights_, rows.weights, choices, stream_);
+  const auto* normed = fetch(host_rows_, rows.normed, size, stream_);
+  auto* added = host_added_.reserve(size);
+  if (rows.own) {
+    auto* own = added_.reserve(size);
+    must(cuda::widen_rows(rows.own, static_cast<std::int64_t>(size), own, stream_));
+    fetch(host_added_, static_cast<const float*>(own), size, stream_);
+  } else {
+    std::fill_n(added, size, 0.0f);
+  }
+  stream_.wait();
+
+  choice_.row_count = rows.rows, choice_.experts_per_row = config_.experts_per_token;
+  choice_.experts.assign(chosen, chosen + choices);
+  choice_.weights.assign(weights, weights + choices);
+  inputs_.resize(size);
+  kernels::from_bf16(normed, inputs_.data(), static_cast<std::int64_t>(size));
+  TROUPE_TRY(experts.start(layer, choice_, inputs_));
+  TROUPE_TRY(experts.finish({added, size}));
+  must(cudaMemcpyAsync(added_.reserve(size), added, size * sizeof(float), cudaMemcpyHostToDevice, stream_));
+  must(cuda::add_rows(added_.get(), static_cast<std::int64_t>(size), rows.x, stream_));
+  return {};
+}
+
+result<std::vector<token_id>> cuda_model::draft(std::span<const draft_group> groups, expert_client& experts) {
+  if (!weights_.mtp) return error{errc::unsupported, "the checkpoint has no MTP module"};
+  device_.enter();
+  std::vector<sequence_tokens> sequences;
+  std::vector<std::int32_t> wanted;
+  std::int32_t rows = 0;
+  for (const auto& g : groups) {
+    TROUPE_TRY(check(g.next_tokens, g.first_position, g.pages));
+    const auto count = static_cast<std::int32_t>(g.next_tokens.size());
+    invariant(g.first_row >= 0 && g.first_row + count <= hidden_rows_, "a draft is made from rows of the last forward");
+    invariant(count > 0 || !g.wants_draft, "a draft follows a row");
+    sequences.push_back({g.next_tokens, g.first_position, g.pages, g.first_row});
+    rows += count;
+    if (g.wants_draft) wanted.push_back(rows - 1);
+  }
+  std::vector<token_id> drafts(groups.size(), -1);
+  if (rows == 0) return drafts;
+  const auto batch = send(sequences, wanted);
+  mix_draft_input(batch);
+  TROUPE_TRY(run_layer(weights_.mtp->layer, config_.layer_count, batch, experts));
+  project_head(x_.get(), batch, weights_.mtp->head_norm, draft_logits_);
+  stream_.wait();
+
+  std::int32_t next = 0;
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    if (!groups[i].wants_draft) continue;
+    const auto logits = draft_logits(next++);
+    drafts[i] = static_cast<token_id>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  }
+  return drafts;
+}
+
+/// x = [ norm(embedding of the next token) | norm(hidden state) ] eh_projᵀ
+void cuda_model::mix_draft_input(const device_batch& batch) {
+  const auto hidden = static_cast<std::size_t>(config_.hidden_size), rows = static_cast<std::size_t>(batch.rows);
+  const auto& mtp = *weights_.mtp;
+  auto* embedded = embedded_.reserve(rows * hidden);
+  auto* mixed = mixed_.reserve(rows * 2 * hidden);
+  must(cuda::embed_rows(weights_.embedding.data.as<std::uint16_t>(), batch.ids, batch.rows, config_.hidden_size,
+                        embedded, stream_));
+  cuda::rmsnorm_args norm;
+  norm.x_pitch = norm.width = config_.hidden_size, norm.y_pitch = 2 * norm.width, norm.eps = config_.rms_norm_eps;
+  norm.x = embedded, norm.weight = mtp.enorm.as<float>(), norm.y = mixed, norm.tokens = batch.rows;
+  must(cuda::rmsnorm(norm, stream_));
+  norm.x = hidden_.get(), norm.row_of = batch.sources, norm.weight = mtp.hnorm.as<float>(), norm.y = mixed + hidden;
+  must(cuda::rmsnorm(norm, stream_));
+  multiply(mtp.eh_proj, mixed, batch.rows, x_.reserve(rows * hidden), cuda::linear_out::f32, nullptr, stream_);
+}
+
+} // namespace troupe::exec

@@ -1,0 +1,224 @@
+// Reads tensors by name and sends them to the device, layer after layer, as the kernels want them.
+#include "runtime/exec/cuda/cuda_weights.hpp"
+
+#include "kernels/cpu/bf16.hpp"
+#include "runtime/exec/device/weight_shapes.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace troupe::exec {
+namespace {
+
+using kernels::ceil_div;
+using kernels::tensor_type;
+using kernels::weight_view;
+
+std::size_t scales_bytes(std::int64_t rows, std::int64_t cols) {
+  return static_cast<std::size_t>(ceil_div(rows, 128) * ceil_div(cols, 128)) * sizeof(float);
+}
+
+class loader {
+ public:
+  loader(weight_source& from, const model::model_config& config) : from_(from), config_(config) {}
+
+  result<device_memory> vector(const std::string& name, std::int64_t size) {
+    TROUPE_ASSIGN(const auto values, from_.vector(name, size));
+    return upload(values.data(), values.size() * sizeof(float));
+  }
+  result<device_memory> bias(const std::string& name, std::int64_t size) {
+    if (!config_.attention_bias) return device_memory{};
+    return vector(name, size);
+  }
+
+  /// FP8 stays FP8 if `may_be_fp8` and a row is whole scale blocks.
+  result<device_matrix> matrix(const std::string& name, int rows, int cols, bool may_be_fp8 = true) {
+    TROUPE_ASSIGN(const auto stored, from_.matrix(name, rows, cols));
+    device_matrix m;
+    m.rows = rows, m.cols = cols;
+    const bool fp8 = may_be_fp8 && stored.view.type == tensor_type::f8_e4m3 && cols % 128 == 0 &&
+                     stored.view.block_rows == 128 && stored.view.block_cols == 128;
+    const auto size = static_cast<std::size_t>(rows) * cols;
+    TROUPE_ASSIGN(m.data, device_memory::allocate(fp8 ? size : 2 * size));
+    if (!fp8) return send_bf16(stored.view, m.data.as<std::byte>()), std::move(m);
+    TROUPE_ASSIGN(m.scales, device_memory::allocate(scales_bytes(rows, cols)));
+    send_fp8(stored.view, m.data.as<std::byte>(), m.scales.as<std::byte>());
+    return m;
+  }
+
+  /// One FFN of `prefixes.size()` experts.
+  result<device_ffn> ffn(const std::vector<std::string>& prefixes, int width) {
+    device_ffn f;
+    f.experts = static_cast<int>(prefixes.size()), f.hidden = config_.hidden_size, f.width = width;
+    if (prefixes.empty()) return f;
+    const bool fp8 = from_.type_of(prefixes.front() + "gate_proj.weight") == tensor_type::f8_e4m3 &&
+                     fits_fp8_ffn(f.hidden, width, f.experts, config_.weight_block_rows, config_.weight_block_cols);
+    const auto size = static_cast<std::size_t>(width) * f.hidden * (fp8 ? 1 : 2); // bytes of one matrix
+    const auto scales = fp8 ? scales_bytes(width, f.hidden) : 0;
+    TROUPE_ASSIGN(f.gate_up, device_memory::allocate(2 * size * prefixes.size()));
+    TROUPE_ASSIGN(f.down, device_memory::allocate(size * prefixes.size()));
+    if (fp8) {
+      TROUPE_ASSIGN(f.gate_up_scales, device_memory::allocate(2 * scales * prefixes.size()));
+      TROUPE_ASSIGN(f.down_scales, device_memory::allocate(scales * prefixes.size()));
+    }
+    for (std::size_t e = 0; e < prefixes.size(); ++e) {
+      const place gate{&f.gate_up, &f.gate_up_scales, 2 * e * size, 2 * e * scales};
+      const place up{&f.gate_up, &f.gate_up_scales, (2 * e + 1) * size, (2 * e + 1) * scales};
+      const place down{&f.down, &f.down_scales, e * size, e * scales};
+      TROUPE_TRY(put(prefixes[e] + "gate_proj.weight", width, f.hidden, gate));
+      TROUPE_TRY(put(prefixes[e] + "up_proj.weight", width, f.hidden, up));
+      TROUPE_TRY(put(prefixes[e] + "down_proj.weight", f.hidden, width, down));
+    }
+    return f;
+  }
+
+  result<cuda_attention_weights> attention(const std::string& prefix) {
+    const auto& c = config_;
+    cuda_attention_weights w;
+    const int q_rows = c.head_count * c.qk_head_dim();
+    if (c.q_lora_rank > 0) {
+      TROUPE_ASSIGN(w.q_a, matrix(prefix + "q_a_proj.weight", c.q_lora_rank, c.hidden_size));
+      TROUPE_ASSIGN(w.q_a_bias, bias(prefix + "q_a_proj.bias", c.q_lora_rank));
+      TROUPE_ASSIGN(w.q_a_norm, vector(prefix + "q_a_layernorm.weight", c.q_lora_rank));
+      TROUPE_ASSIGN(w.q, matrix(prefix + "q_b_proj.weight", q_rows, c.q_lora_rank));
+    } else {
+      TROUPE_ASSIGN(w.q, matrix(prefix + "q_proj.weight", q_rows, c.hidden_size));
+    }
+    TROUPE_ASSIGN(w.kv_a, matrix(prefix + "kv_a_proj_with_mqa.weight", c.latent_dim(), c.hidden_size));
+    TROUPE_ASSIGN(w.kv_a_bias, bias(prefix + "kv_a_proj_with_mqa.bias", c.latent_dim()));
+    TROUPE_ASSIGN(w.kv_a_norm, vector(prefix + "kv_a_layernorm.weight", c.kv_lora_rank));
+    TROUPE_TRY(kv_b(prefix + "kv_b_proj.weight", w));
+    TROUPE_ASSIGN(w.o, matrix(prefix + "o_proj.weight", c.hidden_size, c.head_count * c.v_head_dim));
+    TROUPE_ASSIGN(w.o_bias, bias(prefix + "o_proj.bias", c.hidden_size));
+    return w;
+  }
+
+  result<cuda_layer_weights> layer(layer_index index) {
+    const auto prefix = layer_prefix(index);
+    cuda_layer_weights w;
+    TROUPE_ASSIGN(w.input_norm, vector(prefix + "input_layernorm.weight", config_.hidden_size));
+    TROUPE_ASSIGN(w.attention, attention(prefix + "self_attn."));
+    TROUPE_ASSIGN(w.post_attention_norm, vector(prefix + "post_attention_layernorm.weight", config_.hidden_size));
+    if (!config_.is_moe(index)) {
+      TROUPE_ASSIGN(w.ffn, ffn({prefix + "mlp."}, config_.intermediate_size));
+      return w;
+    }
+    TROUPE_ASSIGN(w.gate, matrix(prefix + "mlp.gate.weight", config_.expert_count, config_.hidden_size, false));
+    if (config_.topk == model::topk_method::noaux_tc) {
+      TROUPE_ASSIGN(w.correction, vector(prefix + "mlp.gate.e_score_correction_bias", config_.expert_count));
+    }
+    if (config_.shared_expert_count == 0) return w;
+    const int width = config_.shared_expert_count * config_.moe_intermediate_size;
+    TROUPE_ASSIGN(w.ffn, ffn({prefix + "mlp.shared_experts."}, width));
+    return w;
+  }
+
+  /// Embedding and head copies of the module are skipped: they equal the model's own (model-spec.md 2.3).
+  result<cuda_mtp_weights> mtp() {
+    const auto prefix = layer_prefix(config_.layer_count);
+    const int hidden = config_.hidden_size;
+    cuda_mtp_weights w;
+    TROUPE_ASSIGN(w.enorm, vector(prefix + "enorm.weight", hidden));
+    TROUPE_ASSIGN(w.hnorm, vector(prefix + "hnorm.weight", hidden));
+    TROUPE_ASSIGN(w.eh_proj, matrix(prefix + "eh_proj.weight", hidden, 2 * hidden));
+    TROUPE_ASSIGN(w.layer, layer(config_.layer_count));
+    TROUPE_ASSIGN(w.head_norm, vector(prefix + "shared_head.norm.weight", hidden));
+    return w;
+  }
+
+  void finish() { to_.finish(); }
+
+ private:
+  struct place {
+    device_memory *data, *scales; ///< scales of size 0: bf16
+    std::size_t data_at, scales_at;
+  };
+
+  result<device_memory> upload(const void* from, std::size_t bytes) {
+    TROUPE_ASSIGN(auto memory, device_memory::allocate(bytes));
+    to_.copy(memory.as<std::byte>(), from, bytes);
+    return memory;
+  }
+
+  result<void> put(const std::string& name, int rows, int cols, const place& where) {
+    TROUPE_ASSIGN(const auto stored, from_.matrix(name, rows, cols));
+    auto* data = where.data->as<std::byte>() + where.data_at;
+    if (where.scales->size() == 0) return send_bf16(stored.view, data), result<void>{};
+    if (stored.view.type != tensor_type::f8_e4m3)
+      return error{errc::bad_input, name + ": not FP8 as the layer's other matrices are"};
+    send_fp8(stored.view, data, where.scales->as<std::byte>() + where.scales_at);
+    return {};
+  }
+
+  void send_fp8(const weight_view& w, std::byte* data, std::byte* scales) {
+    to_.copy(data, w.data, static_cast<std::size_t>(w.rows * w.cols));
+    if (w.scales) return to_.copy(scales, w.scales, scales_bytes(w.rows, w.cols));
+    const std::vector<float> ones(scales_bytes(w.rows, w.cols) / sizeof(float), 1.0f);
+    to_.copy(scales, ones.data(), ones.size() * sizeof(float));
+  }
+
+  void send_bf16(const weight_view& w, std::byte* data) {
+    if (w.type == tensor_type::bf16) return to_.copy(data, w.data, static_cast<std::size_t>(w.rows * w.cols) * 2);
+    const auto row_bytes = static_cast<std::size_t>(w.cols) * 2;
+    const auto rows_max = static_cast<std::int64_t>(uploader::chunk_bytes / row_bytes);
+    std::vector<float> row(static_cast<std::size_t>(w.cols));
+    for (std::int64_t first = 0; first < w.rows; first += rows_max) {
+      const auto count = std::min(rows_max, w.rows - first);
+      auto* to = reinterpret_cast<std::uint16_t*>(to_.buffer());
+      for (std::int64_t r = 0; r < count; ++r) {
+        kernels::dequantize_row(w, first + r, row.data());
+        kernels::to_bf16(row.data(), to + r * w.cols, w.cols);
+      }
+      to_.send(data + static_cast<std::size_t>(first) * row_bytes, static_cast<std::size_t>(count) * row_bytes);
+    }
+  }
+
+  result<void> kv_b(const std::string& name, cuda_attention_weights& w) {
+    const auto& c = config_;
+    TROUPE_ASSIGN(const auto stored,
+                  from_.matrix(name, std::int64_t{c.head_count} * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank));
+    const auto parts = split_kv_b(stored.view, c.head_count, c.qk_nope_head_dim, c.v_head_dim);
+    w.key.rows = c.kv_lora_rank, w.key.cols = c.qk_nope_head_dim;
+    TROUPE_ASSIGN(w.key.data, upload(parts.key.data(), parts.key.size() * 2));
+    w.value.rows = c.v_head_dim, w.value.cols = c.kv_lora_rank;
+    TROUPE_ASSIGN(w.value.data, upload(parts.values.data(), parts.values.size() * 2));
+    return {};
+  }
+
+  weight_source& from_;
+  const model::model_config& config_;
+  uploader to_;
+};
+
+} // namespace
+
+result<cuda_weights> load_cuda_weights(weight_source& from, const model::model_config& config) {
+  TROUPE_TRY(check_device_shape(config));
+  loader load(from, config);
+  cuda_weights w;
+  const auto head = config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+  TROUPE_ASSIGN(w.embedding, load.matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size, false));
+  TROUPE_ASSIGN(w.norm, load.vector("model.norm.weight", config.hidden_size));
+  TROUPE_ASSIGN(w.head, load.matrix(head, config.vocab_size, config.hidden_size, false));
+  for (layer_index layer = 0; layer < config.layer_count; ++layer) {
+    TROUPE_ASSIGN(auto loaded, load.layer(layer));
+    w.layers.push_back(std::move(loaded));
+  }
+  if (has_mtp(from, config)) {
+    TROUPE_ASSIGN(w.mtp, load.mtp());
+  }
+  load.finish();
+  return w;
+}
+
+result<device_ffn> load_cuda_experts(weight_source& from, const model::model_config& config, layer_index layer,
+                                     std::span<const expert_index> experts) {
+  std::vector<std::string> prefixes;
+  for (const auto expert : experts) prefixes.push_back(model::expert_prefix(layer, expert));
+  loader load(from, config);
+  auto loaded = load.ffn(prefixes, config.moe_intermediate_size);
+  load.finish();
+  return loaded;
+}
+
+} // namespace troupe::exec

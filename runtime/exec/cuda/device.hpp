@@ -1,0 +1,137 @@
+// CUDA's statuses, memory and copies in this project's words. While loading, a failure is a result; inside a step it is
+// a broken device, which stops the process: the context is lost and the supervisor starts a fresh one.
+#pragma once
+
+#include "runtime/core/result.hpp"
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <string>
+#include <utility>
+
+namespace troupe::exec {
+
+/// Stops the process when `status` is an error.
+inline void must(cudaError_t status, const char* what = "a CUDA call failed in the middle of a step") {
+  if (status != cudaSuccess) [[unlikely]]
+    invariant_broken(std::string(what) + ": " + cudaGetErrorString(status), __FILE__, __LINE__);
+}
+
+struct cuda_device {
+  int index = 0;
+  std::string name; ///< "cuda/sm_90a"
+  std::string card; ///< "NVIDIA H200"
+  /// CUDA's current device belongs to the thread; engines may be called from any one.
+  void enter() const { must(cudaSetDevice(index)); }
+};
+
+/// Errors: unsupported (no driver, no GPU, or one without the kernels' instructions).
+result<cuda_device> open_cuda(int index);
+
+/// Device memory, freed with its owner.
+class device_memory {
+ public:
+  device_memory() = default;
+  /// Errors: overloaded. At least 512 bytes more than asked for are addressable: kernels copy whole tiles.
+  static result<device_memory> allocate(std::size_t bytes);
+  device_memory(device_memory&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  device_memory& operator=(device_memory&& other) noexcept {
+    std::swap(data_, other.data_), std::swap(size_, other.size_);
+    return *this;
+  }
+  ~device_memory() {
+    if (data_) cudaFree(data_);
+  }
+
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+  std::size_t size() const { return size_; }
+
+ private:
+  void* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// Memory of a step: grows to the largest step seen. What it held is lost when it grows.
+template <class T>
+class device_scratch {
+ public:
+  T* reserve(std::size_t count) {
+    if (memory_.size() < count * sizeof(T)) {
+      memory_ = {};
+      auto grown = device_memory::allocate(count * sizeof(T));
+      invariant(grown.has_value(), "no device memory for a step; a smaller --kv-cache-ratio leaves more");
+      memory_ = std::move(*grown);
+    }
+    return memory_.as<T>();
+  }
+  T* get() const { return memory_.as<T>(); }
+
+ private:
+  device_memory memory_;
+};
+
+/// Pinned host memory: copies from and to it run beside the host's work.
+template <class T>
+class pinned_scratch {
+ public:
+  pinned_scratch() = default;
+  pinned_scratch(const pinned_scratch&) = delete;
+  pinned_scratch& operator=(const pinned_scratch&) = delete;
+  ~pinned_scratch() { cudaFreeHost(data_); }
+
+  T* reserve(std::size_t count) {
+    if (count_ < count) {
+      cudaFreeHost(std::exchange(data_, nullptr));
+      must(cudaMallocHost(reinterpret_cast<void**>(&data_), count * sizeof(T)), "no pinned host memory");
+      count_ = count;
+    }
+    return data_;
+  }
+  T* get() const { return data_; }
+
+ private:
+  T* data_ = nullptr;
+  std::size_t count_ = 0;
+};
+
+class cuda_stream {
+ public:
+  cuda_stream() { must(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
+  ~cuda_stream() { cudaStreamDestroy(stream_); }
+  cuda_stream(const cuda_stream&) = delete;
+  cuda_stream& operator=(const cuda_stream&) = delete;
+
+  operator cudaStream_t() const { return stream_; }
+  void wait() const { must(cudaStreamSynchronize(stream_)); }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
+/// Sends weights to the device through two pinned buffers, so that reading the file and copying overlap.
+class uploader {
+ public:
+  static constexpr std::size_t chunk_bytes = std::size_t{16} << 20;
+
+  uploader();
+  ~uploader();
+  /// The buffer to fill next, chunk_bytes long; waits until the copy out of it has ended.
+  std::byte* buffer();
+  /// Sends the first `bytes` of buffer() to `to`.
+  void send(void* to, std::size_t bytes);
+  void copy(void* to, const void* from, std::size_t bytes);
+  void finish() { stream_.wait(); }
+
+ private:
+  cuda_stream stream_;
+  pinned_scratch<std::byte> buffers_[2];
+  cudaEvent_t sent_[2]{};
+  int current_ = 0;
+};
+
+} // namespace troupe::exec

@@ -1,0 +1,105 @@
+#include "runtime/exec/device/plugin.hpp"
+
+#include "runtime/model/weight_plan.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <numeric>
+
+#include <dlfcn.h>
+
+namespace troupe::exec {
+namespace {
+
+error unsupported(std::string why) { return error{errc::unsupported, std::move(why)}; }
+
+std::filesystem::path binary_dir() {
+  std::error_code failed;
+  return std::filesystem::read_symlink("/proc/self/exe", failed).parent_path();
+}
+
+} // namespace
+
+result<device_choice> parse_device(std::string_view text) {
+  device_choice choice{.kind = std::string(text.substr(0, text.find(':')))};
+  bool good = choice.kind == "cuda" || text == "cpu";
+  if (good && choice.kind.size() < text.size()) {
+    const auto number = text.substr(choice.kind.size() + 1);
+    const auto [end, failed] = std::from_chars(number.data(), number.data() + number.size(), choice.index);
+    good = failed == std::errc{} && end == number.data() + number.size() && choice.index >= 0;
+  }
+  if (!good) return error{errc::bad_input, "device '" + std::string(text) + "': cpu, cuda, or cuda:N for GPU N"};
+  return choice;
+}
+
+std::vector<std::filesystem::path> plugin_paths(std::string_view kind, const std::string& plugin_dir,
+                                                const std::filesystem::path& binary_dir) {
+  const auto file = "libtroupe_" + std::string(kind) + ".so";
+  std::vector<std::filesystem::path> paths;
+  if (!plugin_dir.empty()) paths.push_back(std::filesystem::path(plugin_dir) / file);
+  paths.push_back(binary_dir / file);
+  paths.push_back((binary_dir / ".." / "lib" / file).lexically_normal());
+  return paths;
+}
+
+result<void> check_entry(const plugin_entry* entry, const std::filesystem::path& file) {
+  if (entry->abi == plugin_abi) return {};
+  return unsupported(file.string() + ": has plug-in interface " + std::to_string(entry->abi) + ", this binary needs " +
+                     std::to_string(plugin_abi) + "; build both from one state of the sources");
+}
+
+result<const plugin_entry*> load_plugin(std::string_view kind, std::span<const std::filesystem::path> paths) {
+  const auto of_kind = "device " + std::string(kind) + ": ";
+  std::string looked;
+  for (const auto& path : paths) {
+    if (!std::filesystem::exists(path)) {
+      looked += (looked.empty() ? "" : ", ") + path.string();
+      continue;
+    }
+    void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (!library) return unsupported(of_kind + dlerror());
+    const auto entry_of = reinterpret_cast<const plugin_entry* (*)()>(dlsym(library, plugin_symbol));
+    if (!entry_of) return unsupported(of_kind + path.string() + " is no Troupe plug-in");
+    TROUPE_TRY(check_entry(entry_of(), path));
+    return entry_of();
+  }
+  return unsupported(of_kind + "the plug-in is not there (" + looked +
+                     "); build it with `cmake --workflow --preset gpu`, name its folder in TROUPE_PLUGIN_DIR, or use "
+                     "--device cpu");
+}
+
+result<std::unique_ptr<device_plugin>> open_device(std::string_view kind, int index) {
+  const char* plugin_dir = std::getenv("TROUPE_PLUGIN_DIR");
+  const auto paths = plugin_paths(kind, plugin_dir ? plugin_dir : "", binary_dir());
+  TROUPE_ASSIGN(const auto* entry, load_plugin(kind, paths));
+  return entry->open(std::max(index, 0));
+}
+
+result<std::unique_ptr<engine>> make_device_engine(device_plugin& device, const model::checkpoint& weights,
+                                                   const model::model_config& config,
+                                                   const device_engine_options& options) {
+  TROUPE_TRY(model::check_plan(model::plan_attention(config, model::has_mtp(weights, config)), weights, config));
+  checkpoint_weights source(weights, config);
+  return device.make_engine(source, config, options);
+}
+
+result<std::unique_ptr<expert_engine>> make_device_expert_engine(device_plugin& device,
+                                                                 const model::checkpoint& weights,
+                                                                 const model::model_config& config,
+                                                                 std::span<const expert_index> experts) {
+  TROUPE_TRY(model::check_plan(model::plan_experts(config, experts, model::has_mtp(weights, config)), weights, config));
+  checkpoint_weights source(weights, config);
+  return device.make_expert_engine(source, config, experts);
+}
+
+result<std::unique_ptr<expert_client>>
+make_device_local_experts(device_plugin& device, const model::checkpoint& weights, const model::model_config& config) {
+  std::vector<expert_index> all(static_cast<std::size_t>(config.expert_count));
+  std::iota(all.begin(), all.end(), 0);
+  TROUPE_TRY(model::check_plan(model::plan_experts(config, all, model::has_mtp(weights, config)), weights, config));
+  checkpoint_weights source(weights, config);
+  return device.make_local_experts(source, config);
+}
+
+} // namespace troupe::exec

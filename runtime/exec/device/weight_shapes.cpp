@@ -1,0 +1,53 @@
+#include "runtime/exec/device/weight_shapes.hpp"
+
+#include "kernels/cpu/bf16.hpp"
+
+#include <string>
+
+namespace troupe::exec {
+
+result<void> check_device_shape(const model::model_config& c) {
+  const auto want = [](const char* field, int value, bool good, const char* rule) -> result<void> {
+    if (good) return {};
+    return error{errc::unsupported, std::string("device cuda: ") + field + " " + std::to_string(value) + " must be " +
+                                        rule + "; --device cpu runs any shape"};
+  };
+  const auto multiple = [&](const char* field, int value) {
+    return want(field, value, value % 64 == 0, "a multiple of 64");
+  };
+  TROUPE_TRY(want("kv_lora_rank", c.kv_lora_rank, c.kv_lora_rank == 512, "512"));
+  TROUPE_TRY(want("qk_rope_head_dim", c.qk_rope_head_dim, c.qk_rope_head_dim == 64, "64"));
+  TROUPE_TRY(multiple("qk_nope_head_dim", c.qk_nope_head_dim));
+  TROUPE_TRY(multiple("v_head_dim", c.v_head_dim));
+  TROUPE_TRY(multiple("hidden_size", c.hidden_size));
+  TROUPE_TRY(multiple("q_lora_rank", c.q_lora_rank));
+  TROUPE_TRY(multiple("intermediate_size", c.intermediate_size));
+  TROUPE_TRY(multiple("moe_intermediate_size", c.moe_intermediate_size));
+  TROUPE_TRY(want("n_routed_experts", c.expert_count, c.expert_count <= 1024, "at most 1024"));
+  TROUPE_TRY(want("num_experts_per_tok", c.experts_per_token, c.experts_per_token <= 32, "at most 32"));
+  return want("n_group", c.group_count, c.group_count <= 64, "at most 64");
+}
+
+bool fits_fp8_ffn(int hidden, int width, int experts, int block_rows, int block_cols) {
+  return hidden % 256 == 0 && width % 128 == 0 && experts <= 256 && block_rows == 128 && block_cols == 128;
+}
+
+absorbed_kv_b split_kv_b(const kernels::weight_view& kv_b, int heads, int nope, int value) {
+  const auto latent = static_cast<std::size_t>(kv_b.cols);
+  absorbed_kv_b out;
+  out.key.resize(static_cast<std::size_t>(heads) * nope * latent);
+  out.values.resize(static_cast<std::size_t>(heads) * value * latent);
+  std::vector<float> row(latent);
+  std::vector<std::uint16_t> bits(latent);
+  for (int h = 0; h < heads; ++h)
+    for (int r = 0; r < nope + value; ++r) {
+      kernels::dequantize_row(kv_b, std::int64_t{h} * (nope + value) + r, row.data());
+      auto* to = r < nope ? bits.data() : out.values.data() + (static_cast<std::size_t>(h) * value + r - nope) * latent;
+      kernels::to_bf16(row.data(), to, static_cast<std::int64_t>(latent));
+      if (r >= nope) continue;
+      for (std::size_t c = 0; c < latent; ++c) out.key[(static_cast<std::size_t>(h) * latent + c) * nope + r] = bits[c];
+    }
+  return out;
+}
+
+} // namespace troupe::exec

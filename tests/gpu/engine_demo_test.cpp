@@ -1,0 +1,101 @@
+// The demo model on the GPU: greedy tokens against the CPU engine's, W8A8's error, and the plug-in as `serve` loads it.
+#include "tests/gpu/engine_rig.hpp"
+#include "tests/support/golden.hpp"
+#include "tests/support/golden_runs.hpp"
+
+#include <chrono>
+#include <iostream>
+
+using namespace troupe;
+using namespace troupe::exec;
+using namespace troupe::testing;
+
+namespace {
+
+const std::filesystem::path demo_dir = std::filesystem::path(TROUPE_SOURCE_DIR) / "examples/demo_model";
+
+struct demo_model {
+  golden_case golden = load_golden(golden_dir() / "demo");
+  model::model_config config = model::load_config(demo_dir).value();
+  model::checkpoint tensors = model::checkpoint::open(demo_dir).value();
+  checkpoint_weights weights{tensors, config};
+
+  std::vector<std::vector<token_id>> continuations(engine_rig& rig) const {
+    std::vector<std::vector<token_id>> all;
+    for (const auto& prompt : golden.prompts)
+      all.push_back(run_greedy(rig, prompt.ids, 64, config.eos_token_ids.front()));
+    return all;
+  }
+};
+
+/// Tokens that agree position by position, of how many there are in the longer ones.
+std::pair<std::size_t, std::size_t> agreement(const std::vector<std::vector<token_id>>& a,
+                                              const std::vector<std::vector<token_id>>& b) {
+  std::size_t same = 0, all = 0;
+  for (std::size_t p = 0; p < a.size(); ++p) {
+    for (std::size_t i = 0; i < std::min(a[p].size(), b[p].size()); ++i) same += a[p][i] == b[p][i];
+    all += std::max(a[p].size(), b[p].size());
+  }
+  return {same, all};
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(engine_demo, *boost::unit_test::precondition(troupe::test::needs_hopper))
+
+BOOST_AUTO_TEST_CASE(greedy_tokens_agree_with_the_cpu_engine) {
+  demo_model m;
+  auto gpu = gpu_test::make_gpu_rig(m.weights, m.config);
+  auto cpu = make_rig(m.weights, m.config, {.dtype = cpu_dtype::bfloat16, .threads = 8});
+  BOOST_TEST(m.golden.prompts.size() >= 50u);
+
+  const auto begin = std::chrono::steady_clock::now();
+  const auto on_gpu = m.continuations(gpu);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  const auto [same, all] = agreement(on_gpu, m.continuations(cpu));
+  std::vector<std::vector<token_id>> golden;
+  for (const auto& p : m.golden.prompts) golden.push_back(p.greedy);
+  const auto [same_golden, all_golden] = agreement(on_gpu, golden);
+
+  std::cout << "demo: " << same << " of " << all << " greedy tokens agree with the CPU engine, " << same_golden
+            << " of " << all_golden << " with transformers; " << all / seconds.count() << " tokens/s, one sequence"
+            << std::endl;
+  BOOST_TEST(double(same) >= 0.99 * double(all));
+}
+
+BOOST_AUTO_TEST_CASE(logits_err_no_more_than_one_and_a_half_times_the_w8a8_emulation) {
+  demo_model m;
+  auto gpu = gpu_test::make_gpu_rig(m.weights, m.config);
+  exec::test::reference_model exact(m.weights, m.config), emulation(m.weights, m.config, true);
+  double got = 0, emulated = 0;
+  for (std::size_t p : {0, 1, 2}) {
+    const auto& ids = m.golden.prompts[p].ids;
+    const auto want = exact.logits(exact.hidden(ids)), rounded = emulation.logits(emulation.hidden(ids));
+    got += gpu_test::quartile_error(want,
+                                    run_alone(gpu, ids, pages_from(0, ids.size()), std::vector<int>{int(ids.size())}));
+    emulated += gpu_test::quartile_error(want, gpu_test::to_floats(rounded));
+  }
+  std::cout << "demo: logit error of the better quarter of rows " << got / 3 << ", W8A8 emulation " << emulated / 3
+            << std::endl;
+  BOOST_TEST(got <= 1.5 * emulated);
+}
+
+BOOST_AUTO_TEST_CASE(the_plugin_makes_engines_that_answer) {
+  demo_model m;
+  const auto file = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "libtroupe_cuda.so";
+  const auto entry = load_plugin("cuda", std::vector{file});
+  BOOST_REQUIRE_MESSAGE(entry, (entry ? "" : entry.error().message));
+  auto device = (*entry)->open(0).value();
+  engine_rig rig;
+  rig.experts = make_device_local_experts(*device, m.tensors, m.config).value();
+  rig.device = make_device_engine(*device, m.tensors, m.config, {.page_count = 64}).value();
+  BOOST_TEST(rig.device->info().name == "cuda/sm_90a");
+  BOOST_TEST(rig.device->info().can_draft);
+
+  auto here = gpu_test::make_gpu_rig(m.weights, m.config);
+  const auto& prompt = m.golden.prompts[0];
+  BOOST_TEST(run_greedy(rig, prompt.ids, 32, -1) == run_greedy(here, prompt.ids, 32, -1),
+             boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,208 @@
+// Row-wise kernels of the engine against the CPU's, which are tested against transformers.
+#include "kernels/cpu/elementwise.hpp"
+#include "kernels/cpu/rope.hpp"
+#include "kernels/cuda/mla_rows.hpp"
+#include "kernels/cuda/rows.hpp"
+#include "kernels/tensor_type.hpp"
+#include "tests/gpu/device_buffer.hpp"
+#include "tests/support/test_seed.hpp"
+
+#include <boost/test/data/monomorphic.hpp>
+#include <boost/test/data/test_case.hpp>
+
+#include <algorithm>
+#include <cmath>
+
+using namespace troupe;
+using namespace troupe::cuda;
+using kernels::bf16_to_float;
+using kernels::float_to_bf16;
+
+namespace {
+
+struct random_source {
+  std::mt19937_64 random{testing::fresh_seed()};
+  std::vector<float> normals(std::size_t count) {
+    std::normal_distribution<float> normal;
+    std::vector<float> v(count);
+    for (auto& x : v) x = normal(random);
+    return v;
+  }
+  std::vector<std::uint16_t> bf16(std::size_t count) {
+    std::vector<std::uint16_t> v;
+    for (const float x : normals(count)) v.push_back(float_to_bf16(x));
+    return v;
+  }
+};
+
+void done() { BOOST_REQUIRE_EQUAL(cudaDeviceSynchronize(), cudaSuccess); }
+
+/// Within a rounding to bf16, which fp32 noise may tip over.
+double bf16_distance(std::uint16_t got, float want) {
+  const double difference = std::abs(double(bf16_to_float(got)) - want);
+  return std::isfinite(difference) ? difference / (std::abs(want) / 250 + 1e-6) : INFINITY;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(engine_rows, *boost::unit_test::precondition(test::needs_hopper))
+
+BOOST_DATA_TEST_CASE(rmsnorm_matches_the_cpu, boost::unit_test::data::make({128, 256, 512, 1536, 7168}), width) {
+  random_source random;
+  const int rows = 7, picked = 4;
+  const auto x = random.normals(std::size_t(rows) * width), w = random.normals(width);
+  const std::vector<int> row_of{6, 0, 3, 3};
+  const test::device_buffer<float> d_x(x), d_w(w), y32(std::size_t(picked) * width);
+  const test::device_buffer<int> d_rows(row_of);
+  const test::device_buffer<std::uint16_t> y(std::size_t(picked) * width);
+  rmsnorm_args args;
+  args.x = d_x.get(), args.x_pitch = width, args.row_of = d_rows.get(), args.weight = d_w.get(), args.tokens = picked;
+  args.width = width, args.eps = 1e-6f, args.y = y.get(), args.y_pitch = width, args.y_f32 = y32.get();
+  BOOST_REQUIRE_EQUAL(rmsnorm(args, nullptr), cudaSuccess);
+  done();
+
+  const auto bits = y.host();
+  const auto floats = y32.host();
+  std::vector<float> want(width);
+  double worst = 0, worst_bf16 = 0;
+  for (int t = 0; t < picked; ++t) {
+    kernels::rmsnorm(&x[std::size_t(row_of[t]) * width], w.data(), width, 1e-6f, want.data());
+    for (int i = 0; i < width; ++i) {
+      const auto at = std::size_t(t) * width + i;
+      worst = std::max(worst, std::abs(double(floats[at]) - want[i]) / (std::abs(want[i]) * 1e-5 + 1e-7));
+      worst_bf16 = std::max(worst_bf16, bf16_distance(bits[at], want[i]));
+    }
+  }
+  BOOST_TEST(worst <= 1.0);
+  BOOST_TEST(worst_bf16 <= 1.0);
+}
+
+BOOST_AUTO_TEST_CASE(embedding_and_gathers_move_bits) {
+  random_source random;
+  const int width = 264, tokens = 5;
+  const auto table = random.bf16(std::size_t(11) * width);
+  const std::vector<int> ids{10, 0, 3, 3, 7}, counts{2, 0, 1}, token_of{4, 5, 9, 9, 9, 9, 1, 9, 9};
+  const test::device_buffer<std::uint16_t> d_table(table), gathered(tokens * width), slots(9 * width);
+  const test::device_buffer<int> d_ids(ids), d_counts(counts), d_token_of(token_of);
+  const test::device_buffer<float> x(tokens * width), wide(tokens * width);
+  BOOST_REQUIRE_EQUAL(embed_rows(d_table.get(), d_ids.get(), tokens, width, x.get(), nullptr), cudaSuccess);
+  BOOST_REQUIRE_EQUAL(gather_rows(d_table.get(), d_ids.get(), tokens, width, gathered.get(), nullptr), cudaSuccess);
+  BOOST_REQUIRE_EQUAL(widen_rows(gathered.get(), tokens * width, wide.get(), nullptr), cudaSuccess);
+  BOOST_REQUIRE_EQUAL(gather_slots(d_table.get(), d_token_of.get(), d_counts.get(), 3, 3, width, slots.get(), nullptr),
+                      cudaSuccess);
+  done();
+
+  const auto floats = x.host();
+  const auto bits = gathered.host(), in_slots = slots.host();
+  int wrong = 0;
+  for (int t = 0; t < tokens; ++t)
+    for (int i = 0; i < width; ++i) {
+      const auto want = table[std::size_t(ids[t]) * width + i];
+      wrong += floats[t * width + i] != bf16_to_float(want) || bits[t * width + i] != want;
+    }
+  for (const auto [slot, token] : {std::pair{0, 4}, {1, 5}, {6, 1}})
+    wrong += !std::equal(&in_slots[slot * width], &in_slots[slot * width] + width, &table[token * width]);
+  BOOST_TEST(wrong == 0);
+  BOOST_TEST((wide.host() == floats));
+}
+
+BOOST_AUTO_TEST_CASE(swiglu_matches_the_cpu) {
+  random_source random;
+  const int groups = 2, pitch = 3, width = 132;
+  const std::vector<int> counts{3, 1};
+  const auto gate_up = random.normals(std::size_t(groups) * pitch * 2 * width);
+  const test::device_buffer<float> d_gate_up(gate_up);
+  const test::device_buffer<int> d_counts(counts);
+  const test::device_buffer<std::uint16_t> h(groups * pitch * width);
+  BOOST_REQUIRE_EQUAL(swiglu_rows(d_gate_up.get(), d_counts.get(), groups, 3, pitch, width, h.get(), nullptr),
+                      cudaSuccess);
+  done();
+
+  const auto got = h.host();
+  double worst = 0;
+  std::vector<float> want(width);
+  for (int row : {0, 1, 2, 3}) {
+    const float* g = &gate_up[std::size_t(row) * 2 * width];
+    kernels::silu_multiply(g, g + width, width, want.data());
+    for (int i = 0; i < width; ++i) worst = std::max(worst, bf16_distance(got[row * width + i], want[i]));
+  }
+  BOOST_TEST(worst <= 1.0);
+  BOOST_TEST(got[4 * width] == 0xFFFF); // a row that nobody asked for stays poisoned
+}
+
+/// The order and roundings of moe::combine, so that experts elsewhere give the same bits.
+BOOST_AUTO_TEST_CASE(feed_forward_sums_have_the_bits_of_the_host) {
+  random_source random;
+  const int tokens = 3, hidden = 260, top_k = 4;
+  const auto own = random.bf16(tokens * hidden), routed = random.bf16(tokens * top_k * hidden);
+  const auto x = random.normals(tokens * hidden), weights = random.normals(tokens * top_k);
+  std::vector<int> slots(tokens * top_k);
+  for (std::size_t i = 0; i < slots.size(); ++i) slots[i] = int(slots.size() - 1 - i);
+  const test::device_buffer<std::uint16_t> d_own(own), d_routed(routed);
+  const test::device_buffer<float> d_x(x), d_weights(weights);
+  const test::device_buffer<int> d_slots(slots);
+  const add_ffn_args args{d_x.get(),       d_own.get(), d_routed.get(), d_slots.get(),
+                          d_weights.get(), tokens,      hidden,         top_k};
+  BOOST_REQUIRE_EQUAL(add_ffn_rows(args, nullptr), cudaSuccess);
+  done();
+
+  std::vector<float> want = x, sum(hidden), row(hidden), out(hidden);
+  for (int t = 0; t < tokens; ++t) {
+    std::fill(sum.begin(), sum.end(), 0.0f);
+    for (int j = 0; j < top_k; ++j) {
+      for (int i = 0; i < hidden; ++i) row[i] = bf16_to_float(routed[slots[t * top_k + j] * hidden + i]);
+      kernels::add_scaled(row.data(), weights[t * top_k + j], hidden, sum.data());
+    }
+    for (int i = 0; i < hidden; ++i) out[i] = bf16_to_float(own[t * hidden + i]);
+    kernels::add(sum.data(), hidden, out.data());
+    kernels::add(out.data(), hidden, &want[t * hidden]);
+  }
+  BOOST_TEST((d_x.host() == want));
+}
+
+BOOST_DATA_TEST_CASE(queries_and_cache_entries_match_the_cpu, boost::unit_test::data::make({true, false}),
+                     interleaved) {
+  random_source random;
+  const int tokens = 3, heads = 10, nope = 128, pages = 3;
+  const auto q = random.normals(std::size_t(tokens) * heads * (nope + 64)), entry = random.normals(tokens * 576);
+  const auto norm = random.normals(512);
+  const std::vector<int> slots{5, 64 + 63, 130}, positions{5, 1063, 70};
+  const kernels::rope rope({.dim = 64, .base = 10000, .yarn = {}, .interleaved = interleaved});
+  std::vector<float> cos(tokens * 32), sin(tokens * 32);
+  for (int t = 0; t < tokens; ++t) rope.angles(positions[t], &cos[t * 32], &sin[t * 32]);
+  const test::device_buffer<float> d_q(q), d_entry(entry), d_norm(norm), d_cos(cos), d_sin(sin);
+  const test::device_buffer<int> d_slots(slots);
+  const test::device_buffer<std::uint16_t> d_nope(std::size_t(tokens) * heads * nope),
+      absorbed(std::size_t(tokens) * heads * 576), cache(pages * 64 * 576);
+  mla_rows_args args;
+  args.q = d_q.get(), args.entry = d_entry.get(), args.norm = d_norm.get(), args.cos = d_cos.get();
+  args.sin = d_sin.get(), args.slots = d_slots.get(), args.q_nope = d_nope.get(), args.absorbed = absorbed.get();
+  args.cache = cache.get(), args.tokens = tokens, args.heads = heads, args.nope = nope, args.interleaved = interleaved;
+  BOOST_REQUIRE_EQUAL(mla_rows(args, nullptr), cudaSuccess);
+  done();
+
+  const auto got_nope = d_nope.host(), got_absorbed = absorbed.host(), got_cache = cache.host();
+  double worst = 0;
+  for (int t = 0; t < tokens; ++t) {
+    for (int h = 0; h < heads; ++h) {
+      const float* head = &q[(std::size_t(t) * heads + h) * (nope + 64)];
+      std::vector<float> key(head + nope, head + nope + 64);
+      rope.rotate(key.data(), &cos[t * 32], &sin[t * 32]);
+      for (int i = 0; i < nope; ++i)
+        worst = std::max(worst, bf16_distance(got_nope[(std::size_t(t) * heads + h) * nope + i], head[i]));
+      for (int i = 0; i < 64; ++i)
+        worst = std::max(worst, bf16_distance(got_absorbed[(std::size_t(t) * heads + h) * 576 + 512 + i], key[i]) *
+                                    std::abs(key[i])); // sums of two products: absolute
+    }
+    std::vector<float> latent(512), key(&entry[t * 576 + 512], &entry[t * 576 + 512] + 64);
+    kernels::rmsnorm(&entry[t * 576], norm.data(), 512, 1e-6f, latent.data());
+    rope.rotate(key.data(), &cos[t * 32], &sin[t * 32]);
+    for (int i = 0; i < 512; ++i) worst = std::max(worst, bf16_distance(got_cache[slots[t] * 576 + i], latent[i]));
+    for (int i = 0; i < 64; ++i)
+      worst = std::max(worst, bf16_distance(got_cache[slots[t] * 576 + 512 + i], key[i]) * std::abs(key[i]));
+  }
+  BOOST_TEST(worst <= 4.0);
+  BOOST_TEST(got_cache[6 * 576] == 0xFFFF); // the neighbour's entry is not touched
+}
+
+BOOST_AUTO_TEST_SUITE_END()
