@@ -33,6 +33,7 @@ struct transport_options {
   std::vector<std::string> transports{"shm", "tcp"};
   int rounds = 5;
   int milliseconds = 200; ///< of each measurement
+  std::optional<int> spin_rounds;
   bool json = false;
   std::string answer; ///< the transport this process answers on; empty: it measures
 };
@@ -54,10 +55,10 @@ std::string fresh_secret() {
 }
 
 /// The answering end of the pair.
-result<void> answer(const std::string& transport) {
+result<void> answer(const transport_options& options) {
   std::string line;
   std::getline(std::cin, line);
-  TROUPE_ASSIGN(const auto end, lanes::open(transport, line));
+  TROUPE_ASSIGN(const auto end, lanes::open({options.answer, line, options.spin_rounds}));
   std::cout << end->contact() << std::endl;
   std::getline(std::cin, line);
   TROUPE_TRY(end->connect(line));
@@ -68,22 +69,20 @@ result<void> answer(const std::string& transport) {
 /// The measuring end, with its child.
 class process_pair {
  public:
-  static result<std::unique_ptr<process_pair>> open(const std::string& transport) {
-    auto out = std::make_unique<process_pair>(transport);
-    const auto secret = fresh_secret();
-    out->tell(secret);
-    TROUPE_ASSIGN(out->lanes_, lanes::open(transport, secret));
+  static result<std::unique_ptr<process_pair>> open(const lanes::options& how) {
+    auto out = std::make_unique<process_pair>(how);
+    out->tell(how.secret);
+    TROUPE_ASSIGN(out->lanes_, lanes::open(how));
     std::string contact;
     if (!std::getline(out->from_child_, contact))
-      return error{errc::disconnected, "the answering process of " + transport + " has ended"};
+      return error{errc::disconnected, "the answering process of " + how.transport + " has ended"};
     out->tell(out->lanes_->contact());
     TROUPE_TRY(out->lanes_->connect(contact));
     return out;
   }
 
-  explicit process_pair(const std::string& transport)
-      : child_(own_path(), "bench", "transport", "--answer", transport,
-               process::std_in<to_child_, process::std_out> from_child_) {}
+  explicit process_pair(const lanes::options& how)
+      : child_(own_path(), arguments(how), process::std_in<to_child_, process::std_out> from_child_) {}
 
   ~process_pair() {
     to_child_.pipe().close();
@@ -99,6 +98,12 @@ class process_pair {
   }
 
  private:
+  static std::vector<std::string> arguments(const lanes::options& how) {
+    std::vector<std::string> out{"bench", "transport", "--answer", how.transport};
+    if (how.spin_rounds) out.insert(out.end(), {"--spin-rounds", std::to_string(*how.spin_rounds)});
+    return out;
+  }
+
   void tell(const std::string& line) { to_child_ << line << std::endl; }
 
   process::opstream to_child_;
@@ -144,7 +149,7 @@ result<std::vector<transport_row>> measure(const transport_options& options) {
   const std::chrono::milliseconds how_long(options.milliseconds);
   std::vector<transport_row> rows;
   for (const auto& transport : options.transports) {
-    TROUPE_ASSIGN(const auto pair, process_pair::open(transport));
+    TROUPE_ASSIGN(const auto pair, process_pair::open({transport, fresh_secret(), options.spin_rounds}));
     pair->measure(how_long / 4); // warms up
     std::vector<lane_figures> rounds;
     std::vector<double> basp;
@@ -197,7 +202,7 @@ void print(const transport_row& row) {
 }
 
 result<void> bench_transport(const transport_options& options) {
-  if (!options.answer.empty()) return answer(options.answer);
+  if (!options.answer.empty()) return answer(options);
   TROUPE_ASSIGN(const auto rows, measure(options));
   boost::json::array results;
   for (const auto& row : rows) options.json ? void(results.push_back(to_json(row))) : print(row);
@@ -220,6 +225,7 @@ void add_bench_transport(CLI::App& bench) {
   verb->add_option("--milliseconds", given->milliseconds, "of each measurement of a round")
       ->capture_default_str()
       ->check(CLI::Range(10, 10'000));
+  verb->add_option("--spin-rounds", given->spin_rounds, "of our progress threads before they sleep; -1: they never do");
   verb->add_option("--answer", given->answer, "the other end")->group("");
   verb->add_flag("--json", given->json, "one line of JSON");
   verb->callback([given] { finish(bench_transport(*given)); });

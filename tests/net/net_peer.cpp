@@ -25,11 +25,11 @@
 #include <chrono>
 #include <cstdint>
 #include <iostream>
+#include <list>
 #include <map>
 #include <random>
 #include <string>
 #include <thread>
-#include <vector>
 
 namespace {
 
@@ -158,6 +158,17 @@ class asker {
   std::uint64_t sent_ = 0;
 };
 
+/// An asker with its thread.
+struct asking {
+  asking(caf::actor_system& system, std::string uri, const std::atomic<bool>& leaving)
+      : thread([&, uri = std::move(uri)] {
+          asker(system, uri).run(leaving);
+          over = true;
+        }) {}
+  std::atomic<bool> over{false};
+  std::jthread thread;
+};
+
 std::string report() {
   return boost::json::serialize(boost::json::object{{"answered", total.answered.load()},
                                                     {"wrong", total.wrong.load()},
@@ -194,10 +205,11 @@ result<void> serve(const std::string& host, std::uint16_t port) {
   std::cout << bridge.wire().uri() << std::endl;
 
   std::atomic<bool> leaving{false};
-  std::vector<std::jthread> askers;
+  std::list<asking> askers;
   for (std::string line; std::getline(std::cin, line);) {
     if (line == "report") std::cout << report() << std::endl;
-    if (line.starts_with("ping ")) askers.emplace_back([&, uri = line.substr(5)] { asker(system, uri).run(leaving); });
+    std::erase_if(askers, [](const asking& a) { return a.over.load(); });
+    if (line.starts_with("ping ")) askers.emplace_back(system, line.substr(5), leaving);
   }
   leaving = true;
   askers.clear(); // joins

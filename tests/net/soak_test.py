@@ -51,6 +51,7 @@ class soak(unittest.TestCase):
         self.assertEqual(stays.leave(), 0)
 
     def check(self, report, memory, descriptors):
+        print("resident MiB:", *(f"{mib:.0f}" for mib in memory[:: max(1, len(memory) // 20)]), flush=True)
         half = len(memory) // 2
         before, after = statistics.median(memory[:half]), statistics.median(memory[half:])
         first, last = statistics.median(descriptors[:half]), statistics.median(descriptors[half:])

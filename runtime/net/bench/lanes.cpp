@@ -99,10 +99,12 @@ lanes::lanes(std::unique_ptr<raw_ucx> raw, std::unique_ptr<transport> wire)
 
 lanes::~lanes() { caf::anon_send_exit(answers_, caf::exit_reason::user_shutdown); }
 
-result<std::unique_ptr<lanes>> lanes::open(const std::string& transport, const std::string& secret) {
-  TROUPE_ASSIGN(const auto tls, tls_of(transport));
+result<std::unique_ptr<lanes>> lanes::open(const options& how) {
+  TROUPE_ASSIGN(const auto tls, tls_of(how.transport));
   TROUPE_ASSIGN(auto raw, raw_ucx::open(tls));
-  TROUPE_ASSIGN(auto wire, make_ucx_transport({.secret = cluster_secret(secret), .transports = tls}));
+  ucx_options settings{.secret = cluster_secret(how.secret), .transports = tls};
+  if (how.spin_rounds) settings.spin_rounds = *how.spin_rounds;
+  TROUPE_ASSIGN(auto wire, make_ucx_transport(std::move(settings)));
   std::unique_ptr<lanes> out(new lanes(std::move(raw), std::move(wire)));
   TROUPE_TRY(bridge::of(out->system_).started());
   return out;

@@ -13,6 +13,7 @@
 
 #include <future>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,9 +56,14 @@ class hot_lane {
 
 class lanes {
  public:
-  /// `transport`: "shm" or "tcp"; `secret`: the same at both ends.
+  struct options {
+    std::string transport;          ///< "shm" or "tcp"
+    std::string secret;             ///< the same at both ends
+    std::optional<int> spin_rounds; ///< of ucx_options; none: what the product does
+  };
+
   /// Errors: unsupported when UCX cannot have it here.
-  static result<std::unique_ptr<lanes>> open(const std::string& transport, const std::string& secret);
+  static result<std::unique_ptr<lanes>> open(const options& how);
   ~lanes();
 
   /// One line for the other end's connect().
