@@ -93,7 +93,8 @@ int experts_touched(const layer& l) {
   return int(std::count_if(rows.begin(), rows.end(), [](int r) { return r > 0; }));
 }
 
-line bench_layer(timer& t, int tokens, double target, int hint = 32) {
+line bench_layer(timer& t, int tokens, double target) {
+  constexpr int rows_hint = 16; // 4 rows an expert, but all tokens at the shared one; 32 and 64: 1-2 % slower
   layer l(tokens);
   const auto w = random_weights(l.a, 257);
   const ffn_routing routing{l.gate.rows, l.gate.token_of, l.gate.slot_of, l.gate.weights, tokens, 9};
@@ -101,8 +102,8 @@ line bench_layer(timer& t, int tokens, double target, int hint = 32) {
   out.us = t.median_us([&](cudaStream_t stream) {
     check(linear(l.router, stream), "router");
     check(gate_permute_quantise(l.shape, l.gate, l.ws, stream), "gate");
-    check(grouped_gate_up(l.shape, w, routing, l.ws, hint, stream), "gate_up");
-    check(grouped_down(l.shape, w, routing, l.ws, hint, stream), "down");
+    check(grouped_gate_up(l.shape, w, routing, l.ws, rows_hint, stream), "gate_up");
+    check(grouped_down(l.shape, w, routing, l.ws, rows_hint, stream), "down");
     check(combine_rows(l.shape, routing, l.ws, l.y, stream), "combine");
   });
   out.bytes = weight_bytes(experts_touched(l)) + row_bytes(9 * tokens) + 2.0 * 256 * hidden;
@@ -113,9 +114,8 @@ line bench_layer(timer& t, int tokens, double target, int hint = 32) {
 } // namespace
 
 std::vector<line> bench_experts(timer& t) {
-  return {bench_ffn(t, 32, 16, 521),    bench_ffn(t, 32, 1, 521),      bench_ffn(t, 32, 64, 540),
-          bench_ffn(t, 8, 4, 146),      bench_layer(t, 128, 4300, 16), bench_layer(t, 128, 4300, 32),
-          bench_layer(t, 128, 4300, 64)};
+  return {bench_ffn(t, 32, 16, 521), bench_ffn(t, 32, 1, 521), bench_ffn(t, 32, 64, 540), bench_ffn(t, 8, 4, 146),
+          bench_layer(t, 128, 4300)};
 }
 
 std::vector<line> bench_gate(timer& t) {

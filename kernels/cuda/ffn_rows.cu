@@ -1,9 +1,10 @@
 // Math      quantise: s = max(max|x|, 1e-4) / 448 per row and 128 channels, q = e4m3(x / s)
 //           combine:  y[t] = sum_j weight[t,j] * out[slot[t,j]], j ascending, fp32, one rounding to bf16
-// Shapes    x [tokens, H] bf16;  inputs [experts, rows_max, H] e4m3;  scales [experts, H/128, rows_max];  y [tokens, H]
-// bf16 Roofline  512 rows of H=7168: 7.3 MB in, 3.7 MB out: about 3 us at 4 TB/s; launch-bound below that Mapping
-// quantise: one warp per (slot, 128 channels), 4 values a lane.  combine: one thread per 8 channels of a token Source
-// model-spec.md sections 7.3 and 9
+// Shapes    x [tokens, H] bf16;  inputs [experts, rows_max, H] e4m3;  scales [experts, H/128, rows_max];
+//           y [tokens, H] bf16
+// Roofline  512 rows of H=7168: 7.3 MB in, 3.7 MB out: about 3 us at 4 TB/s; launch-bound below that
+// Mapping   quantise: one warp per (slot, 128 channels), 4 values a lane.  combine: one thread per 8 channels
+// Source    model-spec.md sections 7.3 and 9
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/ptx.cuh"
 #include "kernels/cuda/grouped_ffn.hpp"

@@ -1,13 +1,18 @@
 // Math      s = sigmoid(l) or softmax(l);  b = s + bias;  a group scores its two best b, or its best;  top_k of b in
-// the
-//           kept groups;  w = s (/ sum) * scaling;  slot = number of earlier tokens with the same choice;
+//           the kept groups;  w = s (/ sum) * scaling;  slot = number of earlier tokens with the same choice;
 //           q = e4m3(x / scale), scale = max(max|x|, 1e-4) / 448 per row and 128 channels
-// Shapes    l [tokens, experts] fp32, x [tokens, H] bf16, inputs [experts, rows_max, H] e4m3, scales [.., H/128,
-// rows_max] Roofline  256 tokens, 8 choices, H = 7168: 3.7 MB in, 14.7 MB out to L2: about 4 us; two launches add about
-// 3 Mapping   gate: one CTA a token, one thread an expert; an expert is chosen if fewer than k others beat it, so that
+// Shapes    l [tokens, experts] fp32, x [tokens, H] bf16, inputs [experts, rows_max, H] e4m3,
+//           scales [experts, H/128, rows_max]
+// Roofline  256 tokens, 8 choices and the shared expert, H = 7168: 3.7 MB in, 16.5 MB out: 4.4 us at 4.5 TB/s; an empty
+//           kernel takes 2.5 us, so that 8 us are out of reach for 256 tokens while rows are copied to their slots
+// Mapping   gate: one CTA a token, one thread an expert; an expert is chosen if fewer than k others beat it, so that
 //           nothing is serial.  permute: one CTA a token, which quantises its row into shared memory while the gate
-//           still runs, counts the choices before its own and writes the row to its slots; one more CTA counts rows
+//           still runs, counts the choices before its own and bulk-copies the row to its slots; one more counts rows
 // Invariant all counts are integers: slots, weights and bytes are the same in every run
+// Measured  H200, L2-cold, graph replay, shared expert included: 1, 64, 128, 256 tokens: 10.0, 10.2, 13.2, 18.6 us;
+//           256 tokens: gate 7.9, with counting and quantising 14.4, scales + 1.0, rows + 5.3 (one tuning step earlier)
+// Rejected  16-byte stores of the rows instead of bulk copies: the same; unrolled IEEE divisions: 10 KB of cold code;
+//           kernels that divide L1 differently: + 17 us at 128 tokens, every multiprocessor must run empty in between
 // Source    model-spec.md sections 7.2, 7.3 and 9
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/ptx.cuh"
@@ -47,17 +52,18 @@ __device__ float nextafter_up(float x) {
   return x == 0 ? __int_as_float(1) : __int_as_float(bits + (bits >= 0 ? 1 : -1));
 }
 
-/// The same among all experts, a warp's 32 at a time; experts of other warps have lower or higher indices throughout.
+/// The same among all experts, a warp's 32 at a time.
 __device__ int beaten_among_all(const gate_memory& m, int experts, float mine) {
-  const int own = threadIdx.x / 32 * 32;
-  int better = beaten_by(m.choice + own, 32, threadIdx.x % 32);
+  int better = 0;
   for (int first = 0; first < experts; first += 32) {
-    if (first == own || !m.live[first / 32]) continue;
-    const float limit = first < own ? mine : nextafter_up(mine); // v >= limit: v beats mine
+    if (!m.live[first / 32]) continue;
+    const float above = nextafter_up(mine); // v >= above: v beats mine, as an equal v of a lower index does
 #pragma unroll 2
     for (int j = 0; j < 32; j += 4) {
       const float4 v = *reinterpret_cast<const float4*>(&m.choice[first + j]);
-      better += (v.x >= limit) + (v.y >= limit) + (v.z >= limit) + (v.w >= limit);
+      const int lower = int(threadIdx.x) - (first + j); // how many of the four have a lower index
+      better += (v.x >= (lower > 0 ? mine : above)) + (v.y >= (lower > 1 ? mine : above)) +
+                (v.z >= (lower > 2 ? mine : above)) + (v.w >= (lower > 3 ? mine : above));
     }
   }
   return better;
@@ -76,10 +82,29 @@ __device__ float score_of(const route_config& c, gate_memory& m, float logit) {
   return m.exponential[threadIdx.x] / sum;
 }
 
+/// Floats as integers of the same order.
+__device__ int ordered(float x) {
+  const int bits = __float_as_int(x);
+  return bits >= 0 ? bits : bits ^ 0x7FFFFFFF;
+}
+__device__ float unordered(int key) { return __int_as_float(key >= 0 ? key : key ^ 0x7FFFFFFF); }
+
+/// The two largest of a warp's values.
+__device__ void best_of_warp(float value, float& best, float& second) {
+  const int key = ordered(value), first = __reduce_max_sync(~0u, key);
+  const int at = __ffs(__ballot_sync(~0u, key == first)) - 1;
+  best = unordered(first);
+  second = unordered(__reduce_max_sync(~0u, int(threadIdx.x % 32) == at ? ordered(-INFINITY) : key));
+}
+
 /// Whether the group of expert `e` is kept; needs m.choice of all experts.
 __device__ bool group_kept(const route_config& c, gate_memory& m, int e) {
   const int size = c.experts / c.groups, group = e / size;
-  if (e < c.experts) {
+  if (size == 32) {
+    float best, second;
+    best_of_warp(m.choice[e], best, second);
+    if (e % 32 == 0) m.best[group] = best, m.second[group] = second;
+  } else if (e < c.experts) {
     const int rank = beaten_by(m.choice + group * size, size, e % size);
     if (rank == 0) m.best[group] = m.choice[e];
     if (rank == 1) m.second[group] = m.choice[e];
@@ -125,34 +150,42 @@ __global__ void __launch_bounds__(threads) gate_kernel(const gate_permute_args a
 
 struct permute_memory {
   alignas(8) std::uint64_t loaded;
-  int count[route_top_k_max];
+  int count[route_top_k_max];             // of earlier tokens with the same choice
+  std::int8_t place_of[gate_experts_max]; // of an expert among this token's choices, or -1
   int expert[route_top_k_max];
   int slot[route_top_k_max + 1];
   float scale[gate_experts_max]; // of each 128 channels
 };
 
-/// x / scale, correctly rounded where `inverse` is: the quotient's remainder is exact.
-__device__ float divide(float x, float scale, float inverse) {
+/// x / y by a reciprocal of y and the exact remainder of a first quotient: correctly rounded but for rare last places.
+__device__ float divide(float x, float y, float inverse) {
   const float q = x * inverse;
-  return fmaf(fmaf(-q, scale, x), inverse, q);
+  return fmaf(fmaf(-q, y, x), inverse, q);
 }
 
-/// One warp per 128 channels, four a lane. The loop stays rolled: cold instructions cost more than they save.
-__device__ void quantise_row(const uint2* x, int hidden, std::uint8_t* q, permute_memory& m) {
-  const int lane = threadIdx.x % 32;
+/// Half a warp per 128 channels, eight a lane. The loop stays rolled: cold instructions cost more than they save.
+__device__ void quantise_row(const uint4* x, int hidden, std::uint8_t* q, permute_memory& m) {
 #pragma unroll 1
-  for (int group = threadIdx.x / 32; group < hidden / 128; group += threads / 32) {
-    const uint2 packed = x[group * 32 + lane];
-    const float2 low = __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(packed.x));
-    const float2 high = __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(packed.y));
-    float peak = fmaxf(fmaxf(fabsf(low.x), fabsf(low.y)), fmaxf(fabsf(high.x), fabsf(high.y)));
+  for (int i = threadIdx.x; i < hidden / 8; i += threads) { // whole groups of 16 lanes stay or leave together
+    const uint4 packed = x[i];
+    const auto* pairs = reinterpret_cast<const __nv_bfloat162*>(&packed);
+    const unsigned half_warp = 0xFFFFu << (threadIdx.x & 16);
+    __nv_bfloat162 peaks =
+        __hmax2(__hmax2(__habs2(pairs[0]), __habs2(pairs[1])), __hmax2(__habs2(pairs[2]), __habs2(pairs[3])));
 #pragma unroll
-    for (int d = 16; d; d /= 2) peak = fmaxf(peak, __shfl_xor_sync(~0u, peak, d));
-    const float scale = fmaxf(peak, 1e-4f) / 448.0f, inverse = __frcp_rn(scale);
-    reinterpret_cast<__nv_fp8x4_e4m3*>(q)[group * 32 + lane] =
-        __nv_fp8x4_e4m3(make_float4(divide(low.x, scale, inverse), divide(low.y, scale, inverse),
-                                    divide(high.x, scale, inverse), divide(high.y, scale, inverse)));
-    if (lane == 0) m.scale[group] = scale;
+    for (int d = 8; d; d /= 2) peaks = __hmax2(peaks, __shfl_xor_sync(half_warp, peaks, d));
+    const float2 peak = __bfloat1622float2(peaks);
+    const float scale = divide(fmaxf(fmaxf(peak.x, peak.y), 1e-4f), 448.0f, 1.0f / 448.0f);
+    const float inverse = ptx::reciprocal_approx(scale);
+    __nv_fp8x4_e4m3 out[2];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const float2 low = __bfloat1622float2(pairs[2 * h]), high = __bfloat1622float2(pairs[2 * h + 1]);
+      out[h] = __nv_fp8x4_e4m3(make_float4(divide(low.x, scale, inverse), divide(low.y, scale, inverse),
+                                           divide(high.x, scale, inverse), divide(high.y, scale, inverse)));
+    }
+    reinterpret_cast<uint2*>(q)[i] = reinterpret_cast<const uint2&>(out);
+    if (threadIdx.x % 16 == 0) m.scale[i / 16] = scale;
   }
 }
 
@@ -172,7 +205,7 @@ __global__ void __launch_bounds__(threads)
   extern __shared__ __align__(16) std::uint8_t q[]; // the row, quantised; then as it came
   __shared__ permute_memory m;
   const int token = blockIdx.x, top_k = args.route.top_k, choices = top_k + args.shared, hidden = shape.hidden;
-  auto* x = reinterpret_cast<uint2*>(q + hidden);
+  auto* x = reinterpret_cast<uint4*>(q + hidden);
   if (token < args.tokens && threadIdx.x == 0) { // x is older than the gate's input: the gate waited for both
     ptx::mbarrier_init(&m.loaded, 1);
     ptx::fence_barrier_init();
@@ -180,6 +213,7 @@ __global__ void __launch_bounds__(threads)
     ptx::copy_line(x, args.x + std::size_t(token) * hidden, 2 * hidden, &m.loaded);
   }
   if (threadIdx.x < route_top_k_max) m.count[threadIdx.x] = 0;
+  m.place_of[threadIdx.x] = -1;
   __syncthreads();
   if (token < args.tokens) {
     ptx::mbarrier_wait(&m.loaded, 0);
@@ -189,15 +223,14 @@ __global__ void __launch_bounds__(threads)
   ptx::grid_dependency_wait();
   ptx::grid_launch_dependents();
   if (token == args.tokens) return count_rows(args);
-  if (int(threadIdx.x) < top_k) m.expert[threadIdx.x] = args.chosen[token * top_k + threadIdx.x];
-  __syncthreads();
-#pragma unroll 2
-  for (int i = threadIdx.x; i < token * top_k; i += threads) {
-    const int expert = args.chosen[i];
-#pragma unroll 1
-    for (int j = 0; j < top_k; ++j)
-      if (m.expert[j] == expert) atomicAdd(&m.count[j], 1);
+  if (const int j = threadIdx.x; j < top_k) {
+    const int expert = args.chosen[token * top_k + j];
+    m.expert[j] = expert, m.place_of[expert] = static_cast<std::int8_t>(j);
   }
+  __syncthreads();
+#pragma unroll 4
+  for (int i = threadIdx.x; i < token * top_k; i += threads)
+    if (const int j = m.place_of[args.chosen[i]]; j >= 0) atomicAdd(&m.count[j], 1);
   __syncthreads();
   if (const int j = threadIdx.x; j < choices) {
     const int slot =

@@ -1,19 +1,19 @@
-// Math      S[r,p] = scale q[r] . k[p],  P = softmax_p S,  z[r] = sum_p P[r,p] k[p, 0:512]     k[p] in R^576, fp32
-// softmax Shapes    q [requests, queries * heads, 576], cache [pages, 64, 576], z [.., 512], all bf16; row r = query *
-// heads + head Roofline  1152 bytes and 2176 flop per head and position: 242 flop/B at 128 heads, the bf16 ridge of an
-// H100; memory
+// Math      S[r,p] = scale q[r] . k[p],  P = softmax_p S,  z[r] = sum_p P[r,p] k[p, 0:512];  fp32 softmax
+// Shapes    q [requests, queries * heads, 576], cache [pages, 64, 576], z [.., 512], all bf16;
+//           row r = query * heads + head
+// Roofline  1152 bytes and 2176 flop per head and position: 242 flop/B at 128 heads, the bf16 ridge of an H100; memory
 //           bound below. 128 requests x 4096 x 128 heads: 604 MB, 146 GFLOP: 133 us at 4.54 TB/s, 185 us at 790 TFLOP/s
 // Mapping   one CTA per 64 rows of a request and split of its positions: the 64 x 512 fp32 output fills the registers
-// of
-//           two warpgroups, 256 columns each. Pages go through two buffers; warpgroup w scores the pages of buffer w
+//           of two warpgroups, 256 columns each. Pages go through two buffers; warpgroup w scores the pages of buffer w
 //           and both warpgroups multiply every page's P by their half of its values, so that one's softmax hides behind
 //           the other's products. A page's P reuses the page's own rope box, which the values do not need
 // Invariant rows are independent; bits depend on the split plan, not on the batch
-// Measured  H200, L2-cold: 128 x 4096 x 128 heads 265 us (551 TFLOP/s, 0.70 of the limit), 128 x 8192 x 16 heads 290 us
-//           (4.2 TB/s, 0.92), 128 x 4096 x 64 heads 161 us (3.9 TB/s), 1 x 4096 18.5 us, 1 x 65536 75 us, both with
-//           combine and without a graph
+// Measured  H200, L2-cold, graph replay: 128 x 4096 x 128 heads 266 us (548 TFLOP/s, 0.69 of the limit), 128 x 8192 x
+//           16 296 us (4.1 TB/s, 0.90); with combine: 1 x 4096 x 128 15.8 us (an empty kernel 2.5), 1 x 65536 53.8 us
 // Rejected  clusters of two row tiles sharing pages by multicast: 338 us, the pair waits for its slower half at every
-// page Source    model-spec.md 6.3; schedule: FlashMLA's "seesaw" (deep-dive of April 2025)
+//           page; 8, 16, 22, 64 splits of 1 x 4096: 28, 21, 22, 25 us; a combine that walks the splits in order:
+//           75 us for 1 x 65536
+// Source    model-spec.md 6.3; schedule: FlashMLA's "seesaw" (deep-dive of April 2025)
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/tensor_map.hpp"
 #include "kernels/cuda/common/wgmma.cuh"
@@ -33,6 +33,7 @@ constexpr int consumer_threads = 256;
 constexpr int threads = consumer_threads + 128;
 constexpr int half_boxes = 4;
 constexpr int splits_max = 512;
+constexpr int combine_groups = 4;
 
 struct alignas(1024) tile_of_boxes {
   std::uint8_t box[boxes][box_bytes];
@@ -331,9 +332,13 @@ __global__ void __launch_bounds__(threads, 1)
     consume<1>(s, args, length, first, last);
 }
 
-// z = sum over splits, in order, of 2^(lse_i - lse) z_i. One CTA a row, four channels a thread.
-__global__ void __launch_bounds__(mla_latent / 4) combine_splits_kernel(const mla_decode_args args) {
+// z = sum over splits of 2^(lse_i - lse) z_i: four groups of threads take every fourth split, and their sums are added
+// in order. One CTA a row, four channels a thread.
+__global__ void __launch_bounds__(combine_groups* mla_latent / 4) combine_splits_kernel(const mla_decode_args args) {
   __shared__ float lse[splits_max];
+  __shared__ float4 sums[combine_groups][mla_latent / 4];
+  __shared__ float totals[combine_groups];
+  const int group = threadIdx.x / (mla_latent / 4), quad = threadIdx.x % (mla_latent / 4);
   ptx::grid_dependency_wait();
   const std::size_t rows = std::size_t(args.requests) * args.queries * args.heads, row = blockIdx.x;
   for (int i = threadIdx.x; i < args.splits; i += blockDim.x) lse[i] = args.partial_lse[i * rows + row];
@@ -342,15 +347,23 @@ __global__ void __launch_bounds__(mla_latent / 4) combine_splits_kernel(const ml
   for (int i = 0; i < args.splits; ++i) peak = fmaxf(peak, lse[i]);
   float4 sum = {};
 #pragma unroll 8 // loads of several splits at once
-  for (int i = 0; i < args.splits; ++i) {
+  for (int i = group; i < args.splits; i += combine_groups) {
     const float weight = exp2f(lse[i] - peak);
-    const float4 z =
-        __ldcs(reinterpret_cast<const float4*>(args.partial_out + (i * rows + row) * mla_latent) + threadIdx.x);
+    const float4 z = __ldcs(reinterpret_cast<const float4*>(args.partial_out + (i * rows + row) * mla_latent) + quad);
     total += weight;
     sum.x += weight * z.x, sum.y += weight * z.y, sum.z += weight * z.z, sum.w += weight * z.w;
   }
+  sums[group][quad] = sum;
+  if (quad == 0) totals[group] = total;
+  __syncthreads();
+  if (group != 0) return;
+  for (int g = 1; g < combine_groups; ++g) {
+    const float4 other = sums[g][quad];
+    total += totals[g];
+    sum.x += other.x, sum.y += other.y, sum.z += other.z, sum.w += other.w;
+  }
   const uint2 packed = {pack(sum.x / total, sum.y / total), pack(sum.z / total, sum.w / total)};
-  reinterpret_cast<uint2*>(args.out + row * mla_latent)[threadIdx.x] = packed;
+  reinterpret_cast<uint2*>(args.out + row * mla_latent)[quad] = packed;
 }
 
 } // namespace
@@ -376,7 +389,8 @@ cudaError_t mla_decode(const mla_decode_args& args, cudaStream_t stream) {
   const auto launched =
       launch_dependent(mla_decode_kernel, {grid, threads, shared_bytes}, stream, q_map, cache_map, args);
   if (launched != cudaSuccess || args.splits == 1) return launched;
-  return launch_dependent(combine_splits_kernel, {dim3(args.requests * rows), mla_latent / 4}, stream, args);
+  return launch_dependent(combine_splits_kernel, {dim3(args.requests * rows), combine_groups * mla_latent / 4}, stream,
+                          args);
 }
 
 } // namespace troupe::cuda

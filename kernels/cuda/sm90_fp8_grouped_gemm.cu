@@ -1,18 +1,18 @@
 // Math      gate_up: h[s,i] = silu(g) u,  g = W_gate[e] x[s],  u = W_up[e] x[s];  middle = e4m3(h / scale), per 128 i
 //           down:    y[s,c] = W_down[e] middle[s];   every product of a 128-wide K block is summed by the tensor core,
 //           then scaled by weight scale * row scale and added in fp32 (two-level accumulation)
-// Shapes    weights [experts, rows, K] e4m3, 128x128 scales;  x [experts, rows_max, K] e4m3, scales [experts, K/128,
-// rows_max] Roofline  weights are read once: 32 experts x 4096 x 7168 = 940 MB and x 7168 x 2048 = 470 MB; at 16 rows
-// 60 flop/B
+// Shapes    weights [experts, rows, K] e4m3, 128x128 scales;  x [experts, rows_max, K] e4m3,
+//           scales [experts, K/128, rows_max]
+// Roofline  weights are read once: 32 experts x 4096 x 7168 = 940 MB and x 7168 x 2048 = 470 MB; at 16 rows 60 flop/B
 //           against a ridge of about 370: memory bound; time = bytes / read bandwidth
 // Mapping   weights on the M side of wgmma (64 rows an instruction), tokens on the N side (8..96): no padding waste at
 //           decode sizes. Persistent CTAs; one producer warp streams 256 weight rows x 128 K and the tokens' 128 K into
-//           a ring of 5-6 stages; two consumer warpgroups own 128 weight rows each (gate | up, or two halves of down)
+//           a ring of 3-5 stages; two consumer warpgroups own 128 weight rows each (gate | up, or two halves of down).
+//           Slot and warpgroup go through a shuffle, so that descriptors stay in uniform registers
 // Invariant a token's bits do not depend on the other tokens of its tile: each accumulator column is its own chain
-// Measured  H200, L2-cold, reads at 4.54 TB/s in the same run; whole FFN with quantise and combine: 32 x 1 350 us (0.89
-// of
-//           read bandwidth), 32 x 16 369 us (0.86), 8 x 4 106 us (0.74), 32 x 64 506 us (0.66: tensor core and
-//           promotion wait for each other)
+// Measured  H200, L2-cold, graph replay, reads at 4.56 TB/s in the same run; whole FFN with quantise and combine:
+//           32 x 1 349 us (0.89 of the limit), 32 x 16 378 us (0.83), 8 x 4 108 us (0.72), 32 x 64 500 us (0.67: tensor
+//           core and promotion wait for each other); 257 experts, 128 tokens, router and gate included: 2.73 ms (0.90)
 // Source    model-spec.md sections 7 and 9; two-level accumulation as in DeepSeek-V3 (arXiv 2412.19437, section 3.3.2)
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/tensor_map.hpp"

@@ -7,6 +7,10 @@
 //           a strip form a cluster and add their parts in order through distributed shared memory. Weights do not wait
 //           for the kernel before this one, activations do
 // Invariant K ranges follow from the matrix alone and parts are added in order: a row's bits do not depend on its batch
+// Measured  H200, L2-cold, graph replay (an empty kernel 2.6 us): 24576 x 1536 / 7168 x 16384: 1 token 15.5 / 36.7 us
+//           (0.52 / 0.69 of the limit), 64 tokens 21.8 / 43.1 us.
+// Rejected  parts read one float at a time from distributed shared memory: 32.8 us for 64 tokens; splits that balance
+//           the multiprocessors (2 and 7 of K, three CTAs an SM): 15.9 / 41.5, 28.5 / 48.2 us
 // Source    model-spec.md section 9
 #include "kernels/cuda/common/cluster.cuh"
 #include "kernels/cuda/common/launch.cuh"

@@ -89,6 +89,13 @@ __device__ inline float exp2_approx(float x) {
   return y;
 }
 
+/// 1 / x within 1 ulp for normal x.
+__device__ inline float reciprocal_approx(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 /// Barrier `id` (1..15) among `threads` threads of the block.
 __device__ inline void named_barrier(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
