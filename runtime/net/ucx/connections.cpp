@@ -255,6 +255,7 @@ awaitable<void> connections::watch(peer_ptr who, socket_ptr socket) {
     if (heard && who->pulse) who->pulse->on_sign(clock::now());
     if (heard == static_cast<char>(signal_byte::ping)) send_signal_now(*socket, signal_byte::pong);
   }
+  who->ended = true;
   hear_the_rest();
   down(who, gone(who->uri, who->leaving ? "has left" : "has ended, or the link to it has"));
 }
@@ -297,6 +298,7 @@ void connections::down(const peer_ptr& who, const error& why) {
   if (who->channel) with_.table.close_channel(*who->channel);
   {
     const spin_hold hold(with_.net.lock);
+    if (who->ended) who->out->take_back_segments();
     who->out->close();
   }
   who->in->close();

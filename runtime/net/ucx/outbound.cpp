@@ -56,8 +56,9 @@ struct outbound::parcel final : wire_op {
 
 /// One message of a bulk frame; the frame goes when the last one has been sent.
 struct outbound::bulk_part final : wire_op {
-  explicit bulk_part(std::shared_ptr<const outgoing_frame> of) : frame(std::move(of)) {}
-  std::shared_ptr<const outgoing_frame> frame;
+  explicit bulk_part(std::shared_ptr<outgoing_frame> of) : frame(std::move(of)) {}
+  void take_back_segments() override { frame->segments.clear(); }
+  std::shared_ptr<outgoing_frame> frame;
   std::array<std::byte, sizeof(channel_header)> head;
   boost::container::small_vector<ucp_dt_iov_t, 2> pieces; ///< that go together
 };
@@ -83,6 +84,10 @@ void outbound::stop_sending() {
   closed_ = true;
   queue_.clear();
   hot_waiting_.clear();
+}
+
+void outbound::take_back_segments() {
+  for (auto& op : in_flight_) op.take_back_segments();
 }
 
 void outbound::close() {

@@ -50,6 +50,8 @@ class outbound : public std::enable_shared_from_this<outbound> {
   void start();
   /// Whatever waits is lost; what UCX has begun to send may still arrive.
   void stop_sending();
+  /// The receiver's process has ended: without failure detection UCX would keep what it has not fetched for ever.
+  void take_back_segments();
   /// Whatever is not there yet is lost.
   void close();
 

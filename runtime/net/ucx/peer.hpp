@@ -29,6 +29,7 @@ struct peer {
   bool failing = false;      ///< it is going down; its traffic is ignored
   bool leaving = false;      ///< it has said goodbye ...
   bool goodbye_said = false; ///< ... or we have
+  bool ended = false;        ///< it has closed the tether: it fetches nothing of ours any more
   std::shared_ptr<returned_room> back;
   std::shared_ptr<outbound> out;
   std::shared_ptr<inbound> in;

@@ -21,6 +21,8 @@ enum class message_kind : unsigned { parcel = 1, bulk = 2, piece = 3, hot = 4 };
 /// The bytes of a send; UCX may read them until it says it is done.
 struct wire_op : boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
   virtual ~wire_op() = default;
+  /// Nobody will fetch them any more.
+  virtual void take_back_segments() {}
 };
 using wire_op_list = boost::intrusive::list<wire_op, boost::intrusive::constant_time_size<false>>;
 
