@@ -54,8 +54,8 @@ double row_error(const Want& want, std::span<const float> got) {
   return std::isfinite(difference) ? std::sqrt(difference / size) : INFINITY;
 }
 
-/// The error that a quarter of the rows stay below: a gate that a rounding tips over costs a row much, on random
-/// weights in most rows somewhere; a wrong kernel costs all rows.
+/// The error that a quarter of the rows stay below: a gate that a rounding tips over costs one row much, a wrong kernel
+/// costs all.
 template <class Rows>
 double quartile_error(const Rows& want, const testing::logit_rows& got) {
   BOOST_REQUIRE_EQUAL(want.size(), got.size());
