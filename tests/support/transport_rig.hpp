@@ -5,6 +5,7 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
@@ -51,7 +52,8 @@ class recorder : public net::transport_listener {
                 net::receipt room) override {
     const std::lock_guard lock(mutex_);
     aligned_ = aligned_ && reinterpret_cast<std::uintptr_t>(meta.data()) % 16 == 0;
-    frames_.push_back({who, text_of(meta), {segments.begin(), segments.end()}, std::move(room)});
+    ++frames_ever_;
+    if (!drops) frames_.push_back({who, text_of(meta), {segments.begin(), segments.end()}, std::move(room)});
     changed_.notify_all();
   }
   void on_peer_down(net::peer_id who, const error& why) override {
@@ -92,7 +94,10 @@ class recorder : public net::transport_listener {
   std::size_t frame_count() {
     return locked([&] { return frames_.size(); });
   }
+  /// Frames are handled at once from now on: their room goes back.
+  std::atomic<bool> drops{false};
   /// Within wait().
+  std::size_t unlocked_frames_ever() const { return frames_ever_; }
   std::size_t unlocked_frames() const { return frames_.size(); }
   std::size_t unlocked_ups() const { return ups_; }
   std::size_t unlocked_downs() const { return downs_.size(); }
@@ -117,6 +122,7 @@ class recorder : public net::transport_listener {
   std::size_t ups_ = 0;
   std::deque<got_frame> frames_;
   std::vector<std::pair<net::peer_id, error>> downs_;
+  std::size_t frames_ever_ = 0;
   bool aligned_ = true;
 };
 

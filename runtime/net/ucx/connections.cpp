@@ -2,7 +2,6 @@
 
 #include "runtime/core/limits.hpp"
 #include "runtime/core/log.hpp"
-#include "runtime/net/ucx/host_identity.hpp"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -51,8 +50,8 @@ struct connections::channel_lease {
   bool kept = false;
 };
 
-connections::connections(parts with, identity me) : with_(std::move(with)), me_(std::move(me)), host_(host_identity()) {
-  const auto text = std::as_bytes(std::span(host_));
+connections::connections(parts with, identity me) : with_(std::move(with)), me_(std::move(me)) {
+  const auto text = std::as_bytes(std::span(me_.host));
   address_.assign(text.begin(), text.end());
   address_.push_back(std::byte{0});
   const auto worker = with_.net.worker.address();
@@ -217,7 +216,8 @@ result<void> connections::open(const peer_ptr& who, const handshake_session& ses
   const auto on_failure = [](void* failed, ucp_ep_h, ucs_status_t status) {
     static_cast<outbound*>(failed)->on_endpoint_failure(status);
   };
-  TROUPE_ASSIGN(auto endpoint, ucx_endpoint::make(with_.net, to.worker, to.host == host_, on_failure, who->out.get()));
+  TROUPE_ASSIGN(auto endpoint,
+                ucx_endpoint::make(with_.net, to.worker, to.host == me_.host, on_failure, who->out.get()));
   who->out->open(std::move(endpoint), session.peer.channel, session.send_tag);
   return {};
 }

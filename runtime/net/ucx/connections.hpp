@@ -56,6 +56,7 @@ class connections {
     std::string uri;
     cluster_secret secret;
     std::vector<std::byte> hello;
+    std::string host; ///< host_identity()
   };
 
   connections(parts with, identity me);
@@ -106,7 +107,6 @@ class connections {
   parts with_;
   identity me_;
   std::vector<std::byte> address_; ///< host identity and worker address
-  std::string host_;
   std::size_t handshakes_ = 0;
 };
 

@@ -5,15 +5,33 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <fstream>
 #include <initializer_list>
 
 namespace troupe::net {
 
-std::string host_identity() {
+namespace {
+
+/// Whether a list of UCX's transports ("tcp,posix", "all", "^tcp") has one within a host.
+bool shares_memory(std::string_view transports) {
+  constexpr std::array<std::string_view, 9> shared{"all", "shm", "sm", "mm", "posix", "sysv", "cma", "knem", "xpmem"};
+  if (transports.empty() || transports.front() == '^') return true;
+  while (!transports.empty()) {
+    const auto name = transports.substr(0, transports.find(','));
+    if (std::ranges::find(shared, name) != shared.end()) return true;
+    transports.remove_prefix(std::min(name.size() + 1, transports.size()));
+  }
+  return false;
+}
+
+} // namespace
+
+std::string host_identity(std::string_view transports) {
   std::string out;
   std::ifstream("/proc/sys/kernel/random/boot_id") >> out;
-  if (out.empty()) return fresh_uid(); // shares with nobody rather than with a stranger
+  if (out.empty() || !shares_memory(transports)) return fresh_uid(); // like nobody else's
   out += " " + std::to_string(::geteuid());
   for (const char* space : {"net", "mnt", "ipc", "pid"}) {
     struct stat inode {};

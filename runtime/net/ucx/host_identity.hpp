@@ -2,11 +2,13 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 namespace troupe::net {
 
 /// Two processes with the same identity may use shared memory and wake each other by it: UCX's wake-up datagrams live
 /// in the network namespace, its memory in the mount and IPC namespaces, and copies out of a process need its pids.
-std::string host_identity();
+/// `transports` as in UCX_TLS: without any for shared memory a process is alone.
+std::string host_identity(std::string_view transports);
 
 } // namespace troupe::net

@@ -75,6 +75,10 @@ void progress_loop::tick() {
   now_ = now;
   with_.io.poll();
   with_.timers.advance(now);
+  {
+    const spin_hold hold(with_.net.lock);
+    (void)with_.net.all_closed();
+  }
   if (leave_until_ == time_point::max()) return;
   if (peers_.leave() || now >= leave_until_) gone_ = true;
 }

@@ -3,6 +3,7 @@
 #include "runtime/net/ucx/ucx_transport.hpp"
 
 #include "runtime/core/invariant.hpp"
+#include "runtime/net/ucx/host_identity.hpp"
 #include "runtime/net/ucx/progress_loop.hpp"
 
 #include <optional>
@@ -70,7 +71,9 @@ result<void> ucx_transport::start(transport_listener& listener, std::span<const 
   if (hello.size() > limits::card_hello_bytes_max)
     return error{errc::bad_input, "hello of " + std::to_string(hello.size()) + " bytes"};
   gate_.open(listener);
-  connections_.emplace(parts(), connections::identity{uri_, how_.secret, {hello.begin(), hello.end()}});
+  connections_.emplace(
+      parts(),
+      connections::identity{uri_, how_.secret, {hello.begin(), hello.end()}, host_identity(worker_->transports())});
   receiver_.emplace(*connections_, table_, *net_, now_);
   for (std::uint8_t lane = 0; lane < hot_lanes_max; ++lane) receiver_->on_hot(lane, std::move(hot_handlers_[lane]));
   TROUPE_TRY(receiver_->attach());
@@ -97,6 +100,9 @@ void ucx_transport::stop() {
   io_.restart();
   while (io_.poll() > 0) { // coroutines see the ends of their sockets
   }
+  const auto patience = clock::now() + limits::ping_timeout;
+  while (!net_->all_closed() && clock::now() < patience) (void)worker_->progress();
+  if (!net_->all_closed()) worker_->abandon();
   worker_.reset();
 }
 

@@ -1,5 +1,11 @@
 #include "runtime/net/ucx/ucx_worker.hpp"
 
+#include "runtime/core/log.hpp"
+
+#include <ucs/debug/log_def.h>
+
+#include <array>
+#include <cstdio>
 #include <cstdlib>
 
 namespace troupe::net {
@@ -14,12 +20,24 @@ struct config_release {
   void operator()(ucp_config_t* config) const { ucp_config_release(config); }
 };
 
-/// The environment wins: an operator knows the network better than our defaults do.
-result<void> set_default(ucp_config_t* config, const char* name, const std::string& value) {
-  if (value.empty() || std::getenv((std::string("UCX_") + name).c_str())) return {};
+/// The value in force. The environment wins: an operator knows the network better than our defaults do.
+result<std::string> set_default(ucp_config_t* config, const char* name, const std::string& value) {
+  if (const char* const set = std::getenv((std::string("UCX_") + name).c_str())) return std::string(set);
+  if (value.empty()) return value;
   const auto status = ucp_config_modify(config, name, value.c_str());
   if (status != UCS_OK) return unsupported(name, status);
-  return {};
+  return value;
+}
+
+/// UCX reports the death of a peer as an error; for us it is everyday life, and told by on_peer_down.
+ucs_log_func_rc_t log_quietly(const char*, unsigned, const char*, ucs_log_level_t level,
+                              const ucs_log_component_config_t*, const char* format, va_list values) {
+  if (level == UCS_LOG_LEVEL_FATAL) return UCS_LOG_FUNC_RC_CONTINUE;
+  if (level > UCS_LOG_LEVEL_WARN) return UCS_LOG_FUNC_RC_STOP;
+  std::array<char, 512> line{};
+  (void)std::vsnprintf(line.data(), line.size(), format, values);
+  log::debug("ucx: {}", line.data());
+  return UCS_LOG_FUNC_RC_STOP;
 }
 
 } // namespace
@@ -29,6 +47,7 @@ error ucx_error(const std::string& what, ucs_status_t status) {
 }
 
 result<std::unique_ptr<ucx_worker>> ucx_worker::make(const options& how) {
+  [[maybe_unused]] static const bool quiet = (ucs_log_push_handler(&log_quietly), true);
   std::unique_ptr<ucx_worker> out(new ucx_worker);
   TROUPE_TRY(out->open(how));
   TROUPE_TRY(out->query());
@@ -40,7 +59,7 @@ result<void> ucx_worker::open(const options& how) {
   if (const auto status = ucp_config_read(nullptr, nullptr, &read); status != UCS_OK)
     return unsupported("configuration", status);
   const std::unique_ptr<ucp_config_t, config_release> config(read);
-  TROUPE_TRY(set_default(read, "TLS", how.transports));
+  TROUPE_ASSIGN(transports_, set_default(read, "TLS", how.transports));
   TROUPE_TRY(set_default(read, "NET_DEVICES", how.net_devices));
 
   ucp_params_t context{};

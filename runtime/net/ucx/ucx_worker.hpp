@@ -27,9 +27,14 @@ class ucx_worker {
   static result<std::unique_ptr<ucx_worker>> make(const options& how);
   ucx_worker(const ucx_worker&) = delete;
   ucx_worker& operator=(const ucx_worker&) = delete;
-  /// Endpoints must be closed before; requests that are still open are forgotten without their callbacks.
+  /// Requests that are still open are forgotten without their callbacks.
   ~ucx_worker();
+  /// UCX 1.13 cannot destroy a worker with an endpoint that is still closing (its peer died in the middle of it): such
+  /// a worker is left to the end of the process.
+  void abandon() { worker_ = nullptr, context_ = nullptr; }
 
+  /// The list in force, as in UCX_TLS; empty: whatever UCX finds.
+  const std::string& transports() const { return transports_; }
   ucp_worker_h handle() const { return worker_; }
   /// Where others' endpoints lead to.
   std::span<const std::byte> address() const { return address_; }
@@ -50,6 +55,7 @@ class ucx_worker {
 
   ucp_context_h context_ = nullptr;
   ucp_worker_h worker_ = nullptr;
+  std::string transports_;
   std::vector<std::byte> address_;
   std::size_t header_bytes_max_ = 0;
   int event_fd_ = -1;

@@ -37,6 +37,15 @@ ucs_status_t wire::send(ucp_ep_h endpoint, message_kind kind, std::span<const st
   return UCS_OK;
 }
 
+bool wire::all_closed() {
+  std::erase_if(closing, [](void* request) {
+    if (ucp_request_check_status(request) == UCS_INPROGRESS) return false;
+    ucp_request_free(request);
+    return true;
+  });
+  return closing.empty();
+}
+
 result<ucx_endpoint> ucx_endpoint::make(wire& w, std::span<const std::byte> address, bool shared_memory,
                                         ucp_err_handler_cb_t on_failure, void* context) {
   ucp_ep_params_t params{};
@@ -64,7 +73,7 @@ void ucx_endpoint::close() {
     param.flags = 0;
     request = ucp_ep_close_nbx(endpoint_, &param);
   }
-  if (UCS_PTR_IS_PTR(request)) ucp_request_free(request); // nobody waits for it; a worker may go before it is done
+  if (UCS_PTR_IS_PTR(request)) wire_->closing.push_back(request);
   endpoint_ = nullptr;
 }
 

@@ -42,12 +42,16 @@ struct wire {
   ucs_status_t send(ucp_ep_h endpoint, message_kind kind, std::span<const std::byte> header,
                     std::span<const ucp_dt_iov_t> data, std::unique_ptr<wire_op>& op, wire_op_list& in_flight);
 
+  /// Frees the requests of endpoints that have closed by now. True when none is left.
+  bool all_closed();
+
   ucx_worker& worker;
   job_queue& jobs;
   spin_lock lock;
   bool needs_progress = false; ///< a send is under way: wake the progress thread after an inline send
   std::vector<std::shared_ptr<outbound>> to_flush; ///< by the progress thread, after this round
   std::unique_ptr<wire_op> spare_hot;              ///< the next hot message's memory
+  std::vector<void*> closing;                      ///< requests of endpoints that are not closed yet
   wire_op_list forgotten;                          ///< under way when their connection was closed
 };
 
