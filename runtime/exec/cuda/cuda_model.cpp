@@ -11,6 +11,9 @@
 namespace troupe::exec {
 namespace {
 
+/// mla_decode adds up at most 512 parts of a row.
+constexpr std::int64_t positions_max = std::int64_t{512} * pages_per_split * limits::page_tokens;
+
 cuda::route_config route_config_of(const model::model_config& config) {
   const auto gate = gate_config_of(config);
   cuda::route_config c;
@@ -73,6 +76,9 @@ result<void> cuda_model::check(std::span<const token_id> tokens, std::int64_t fi
   if (first_position < 0 || first_position + rows > static_cast<std::int64_t>(pages.size()) * limits::page_tokens)
     return error{errc::bad_input, "rows " + std::to_string(first_position) + " to " +
                                       std::to_string(first_position + rows) + " are outside of their pages"};
+  if (first_position + rows > positions_max)
+    return error{errc::bad_input, "position " + std::to_string(first_position + rows) +
+                                      " is beyond what one GPU attends to, " + std::to_string(positions_max)};
   for (const auto page : pages)
     if (page.value >= static_cast<std::uint32_t>(info_.page_count))
       return error{errc::bad_input, "page " + std::to_string(page.value) + " is not in the pool"};
