@@ -77,6 +77,8 @@ inline constexpr std::size_t peer_credit_frames = 4096;
 inline constexpr std::size_t peer_credit_bytes = 256u << 20;
 /// ... and beyond this the sender gets `overloaded`.
 inline constexpr std::size_t peer_waiting_bytes_max = 256u << 20;
+/// Of large frames, what one peer fetches at a time: enough to fill the wire, little enough to stay in warm memory.
+inline constexpr std::size_t peer_fetch_bytes_max = 8u << 20;
 inline constexpr std::size_t peer_hot_waiting_max = 1024; // hot messages that the wire has not taken yet
 inline constexpr std::size_t handshakes_max = 256;        // under way at a time; whoever comes then is not let in
 inline constexpr std::chrono::milliseconds connect_timeout{5'000};
@@ -104,6 +106,11 @@ inline constexpr std::chrono::milliseconds rpc_timeout{10'000};
 inline constexpr std::size_t message_bytes_max = 1u << 30; // one array of one message between actors
 /// How long one step waits for an expert_shard before it gives up and is done again: cancel and drain get in between.
 inline constexpr std::chrono::milliseconds dispatch_patience{1'000};
+/// From how many rows on a step goes through the layers as two halves where the experts work on other hosts: fewer read
+/// the weights twice for nothing.
+inline constexpr std::int32_t overlap_rows_min = 32;
+/// The longest batch of expert work that is computed in the thread that received it: the wire waits meanwhile.
+inline constexpr std::chrono::milliseconds inline_batch_max{10};
 /// How long a request survives without the roles it needs before it fails.
 inline constexpr std::chrono::milliseconds dispatch_timeout{30'000};
 inline constexpr std::chrono::milliseconds heartbeat_interval{500};

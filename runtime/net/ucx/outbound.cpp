@@ -35,6 +35,10 @@ outgoing_frame::outgoing_frame(std::shared_ptr<outbound> via, stream_id stream, 
   for (const auto& part : parts) data_bytes += part.size();
 }
 
+outgoing_frame::~outgoing_frame() {
+  if (const auto from = announced_by.lock()) from->fetched(room_bytes());
+}
+
 void outgoing_frame::run(std::unique_ptr<job> self) {
   (void)self.release();
   std::unique_ptr<outgoing_frame> me(this);
@@ -131,6 +135,7 @@ void outbound::flush() {
       return;
     }
     if (!queue_.front()->small()) {
+      if (!may_announce(queue_.front()->room_bytes())) return; // fetched() goes on
       send_bulk();
       continue;
     }
@@ -151,6 +156,15 @@ std::unique_ptr<outgoing_frame> outbound::take_front() {
 channel_header outbound::header(std::uint32_t lane) {
   const auto back = back_->take();
   return {tag_, channel_, back.frames, back.bytes, lane, 0};
+}
+
+bool outbound::may_announce(std::uint64_t bytes) const {
+  return fetched_bytes_ == 0 || fetched_bytes_ + bytes <= limits::peer_fetch_bytes_max;
+}
+
+void outbound::fetched(std::uint64_t bytes) {
+  fetched_bytes_ -= bytes;
+  if (!queue_.empty()) flush_soon();
 }
 
 /// As many of the first frames as one message takes and the receiver has room for.
@@ -199,6 +213,8 @@ void outbound::send_bulk() {
   to = put(to, bulk_header{frame->header, static_cast<std::uint32_t>(count), in_data, 0});
   for (const auto& part : frame->segments) to = put(to, std::uint64_t{part.size()});
   if (!in_data) std::copy_n(frame->buffer.data() + outgoing_frame::prefix, frame->meta_bytes, to);
+  frame->announced_by = weak_from_this();
+  fetched_bytes_ += frame->room_bytes();
   send_pieces(frame, in_data);
 }
 

@@ -21,6 +21,7 @@ struct outgoing_frame final : job, wire_op {
   /// Copies `meta`. Any thread.
   outgoing_frame(std::shared_ptr<outbound> via, stream_id stream, std::span<const std::byte> meta,
                  std::span<const segment> parts);
+  ~outgoing_frame() override;
   void run(std::unique_ptr<job> self) override;
 
   bool small() const { return segments.empty() && prefix + meta_bytes <= parcel_bytes_max; }
@@ -30,6 +31,7 @@ struct outgoing_frame final : job, wire_op {
   static constexpr std::size_t prefix = sizeof(channel_header) + sizeof(frame_header);
 
   std::shared_ptr<outbound> to;
+  std::weak_ptr<outbound> announced_by; ///< of bulk, from then on: told when all has been fetched
   frame_header header;
   std::size_t meta_bytes;
   std::uint64_t data_bytes;            ///< meta and segments
@@ -64,6 +66,8 @@ class outbound : public std::enable_shared_from_this<outbound> {
   /// At most transport::hot_bytes_max bytes. False when limits::peer_hot_waiting_max are waiting already.
   bool send_hot(std::uint32_t lane, std::span<const std::byte> bytes);
   void send_control(control_lane lane) { (void)send_hot(static_cast<std::uint32_t>(lane), {}); }
+  /// A large frame of so many bytes has been fetched, or given up.
+  void fetched(std::uint64_t bytes);
   /// What the receiver says it has room for again. False if that cannot be.
   bool room_back(room back);
   /// Sends what receipts have given back, if nothing has taken it along by now. Takes the lock.
@@ -89,6 +93,7 @@ class outbound : public std::enable_shared_from_this<outbound> {
   };
 
   void flush_soon();
+  bool may_announce(std::uint64_t bytes) const;
   std::unique_ptr<outgoing_frame> take_front();
   channel_header header(std::uint32_t lane = 0);
   parcel_plan plan_parcel() const;
@@ -114,6 +119,7 @@ class outbound : public std::enable_shared_from_this<outbound> {
   credit_window credit_;
   std::deque<std::unique_ptr<outgoing_frame>> queue_;
   wire_op_list in_flight_;
+  std::uint64_t fetched_bytes_ = 0; ///< of large frames, that the peer is fetching now
   std::size_t hot_in_flight_ = 0;
   std::vector<std::vector<std::byte>> hot_waiting_; ///< before start()
   std::atomic<std::uint64_t> waiting_bytes_{0};
