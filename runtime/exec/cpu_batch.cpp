@@ -2,7 +2,20 @@
 
 #include "runtime/core/invariant.hpp"
 
+#include <algorithm>
+
 namespace troupe::exec {
+
+std::vector<sequence_rows> rows_of(std::span<const sequence_rows> batch, std::int64_t first, std::int64_t count) {
+  std::vector<sequence_rows> out;
+  for (const auto& s : batch) {
+    const auto begin = std::clamp<std::int64_t>(first, 0, s.count);
+    const auto end = std::clamp<std::int64_t>(first + count, 0, s.count);
+    if (begin < end) out.push_back({s.first_position + begin, end - begin, s.pages});
+    first -= s.count;
+  }
+  return out;
+}
 
 cpu_batch::cpu_batch(std::span<const sequence_rows> sequences, const kernels::rope& rotary, std::int64_t rope_dim)
     : pairs_(rope_dim / 2) {

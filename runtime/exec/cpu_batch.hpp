@@ -18,6 +18,9 @@ struct sequence_rows {
   std::span<const page_id> pages;
 };
 
+/// What `count` rows from row `first` of a batch are.
+std::vector<sequence_rows> rows_of(std::span<const sequence_rows> batch, std::int64_t first, std::int64_t count);
+
 class cpu_batch {
  public:
   cpu_batch(std::span<const sequence_rows> sequences, const kernels::rope& rotary, std::int64_t rope_dim);

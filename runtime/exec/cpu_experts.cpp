@@ -70,7 +70,7 @@ result<moe::shard_output> cpu_experts::run(const moe::shard_batch& batch) {
   const auto row_bytes = static_cast<std::size_t>(config_.hidden_size) * moe::bytes_of(batch.type);
   const auto type = batch.type == moe::element::f32 ? kernels::tensor_type::f32 : kernels::tensor_type::bf16;
   const auto pairs = batch.experts.size();
-  moe::shard_output answer{.outputs = std::vector<std::byte>(pairs * row_bytes)};
+  const moe::shard_output answer{.outputs = segment::allocate(pairs * row_bytes)};
   jobs_.clear();
   for (std::size_t first = 0; first < pairs;) {
     const auto expert = batch.experts[first];
@@ -78,11 +78,11 @@ result<moe::shard_output> cpu_experts::run(const moe::shard_batch& batch) {
                                               batch.experts.begin());
     jobs_.push_back({.weights = &weights_of(batch.layer, expert),
                      .rows = std::span(batch.rows).subspan(first, end - first),
-                     .y = answer.outputs.data() + first * row_bytes,
+                     .y = answer.outputs.writable().data() + first * row_bytes,
                      .y_type = type});
     first = end;
   }
-  kernel_.run(*device_.pool, {batch.inputs.data(), type, config_.hidden_size}, jobs_);
+  kernel_.run(*device_.pool, {batch.inputs.bytes().data(), type, config_.hidden_size}, jobs_);
   return answer;
 }
 

@@ -5,20 +5,23 @@
 
 namespace troupe::exec {
 
-result<void> cpu_ffn::run(const layer_weights& w, layer_index layer, std::int64_t rows, std::span<const float> normed,
-                          std::span<float> out, expert_client& experts) {
+result<void> cpu_ffn::start(const layer_weights& w, layer_index layer, std::int64_t rows, std::span<const float> normed,
+                            std::span<float> out, moe::routing& choice, expert_client& experts) {
   if (!w.gate) return run_own(w, rows, normed.data(), out.data()), result<void>{};
 
-  choice_.row_count = static_cast<std::int32_t>(rows);
-  choice_.experts_per_row = config_.experts_per_token;
-  choice_.experts.resize(static_cast<std::size_t>(rows * choice_.experts_per_row));
-  choice_.weights.resize(choice_.experts.size());
-  w.gate->route(*device_.pool, normed.data(), config_.hidden_size, rows, choice_.experts.data(),
-                choice_.weights.data());
+  choice.row_count = static_cast<std::int32_t>(rows);
+  choice.experts_per_row = config_.experts_per_token;
+  choice.experts.resize(static_cast<std::size_t>(rows * choice.experts_per_row));
+  choice.weights.resize(choice.experts.size());
+  w.gate->route(*device_.pool, normed.data(), config_.hidden_size, rows, choice.experts.data(), choice.weights.data());
 
-  TROUPE_TRY(experts.start(layer, choice_, normed));
+  TROUPE_TRY(experts.start(layer, choice, normed));
   run_own(w, rows, normed.data(), out.data());
-  return experts.finish(out);
+  return {};
+}
+
+result<void> cpu_ffn::finish(const layer_weights& w, std::span<float> out, expert_client& experts) {
+  return w.gate ? experts.finish(out) : result<void>{};
 }
 
 void cpu_ffn::run_own(const layer_weights& w, std::int64_t rows, const float* normed, float* out) {

@@ -62,15 +62,20 @@ result<void> cpu_model::forward(std::span<const row_group> groups, expert_client
     rows += count;
     for (auto row = rows - g.logit_rows; row < rows; ++row) wanted.push_back(row);
   }
-  const cpu_batch batch(sequences, rotary_, config_.qk_rope_head_dim);
+  auto passes = cut(sequences, rows, experts);
   const std::int64_t hidden = config_.hidden_size;
   x_.resize(static_cast<std::size_t>(rows * hidden));
   auto* row = x_.data();
   for (const auto& g : groups)
     for (const auto token : g.tokens) embed(token, row), row += hidden;
 
+  const auto& layers = weights_.layers;
   for (layer_index layer = 0; layer < config_.layer_count; ++layer)
-    TROUPE_TRY(run_layer(weights_.layers[static_cast<std::size_t>(layer)], layer, batch, experts));
+    for (auto& p : passes) {
+      if (layer > 0) TROUPE_TRY(finish_layer(layers[static_cast<std::size_t>(layer) - 1], p, experts));
+      TROUPE_TRY(start_layer(layers[static_cast<std::size_t>(layer)], layer, p, experts));
+    }
+  for (const auto& p : passes) TROUPE_TRY(finish_layer(layers.back(), p, experts));
 
   hidden_.resize(x_.size());
   norm_rows(x_.data(), weights_.norm, rows, hidden_.data());
@@ -93,9 +98,10 @@ result<std::vector<token_id>> cpu_model::draft(std::span<const draft_group> grou
     rows += count;
     if (g.wants_draft) wanted.push_back(rows - 1);
   }
-  const cpu_batch batch(sequences, rotary_, config_.qk_rope_head_dim);
+  pass all{cpu_batch(sequences, rotary_, config_.qk_rope_head_dim), 0};
   mix_draft_input(groups, rows);
-  TROUPE_TRY(run_layer(weights_.mtp->layer, config_.layer_count, batch, experts));
+  TROUPE_TRY(start_layer(weights_.mtp->layer, config_.layer_count, all, experts));
+  TROUPE_TRY(finish_layer(weights_.mtp->layer, all, experts));
   norm_rows(x_.data(), weights_.mtp->head_norm, rows, normed_.data());
   project_head(normed_.data(), wanted, draft_logits_);
 
@@ -129,26 +135,51 @@ void cpu_model::mix_draft_input(std::span<const draft_group> groups, std::int64_
   mtp.eh_proj.multiply(*device_.pool, normed_.data(), 2 * hidden, rows, x_.data(), hidden);
 }
 
-/// x += MLA(norm(x)); x += FFN(norm(x))
-result<void> cpu_model::run_layer(const layer_weights& w, layer_index layer, const cpu_batch& batch,
-                                  expert_client& experts) {
-  const auto rows = batch.rows();
-  const std::int64_t hidden = config_.hidden_size;
-  const auto add_to_x = [&] {
-    device_.pool->parallel_for(
-        rows, [&](std::int64_t r) { kernels::add(out_.data() + r * hidden, hidden, x_.data() + r * hidden); });
-  };
-  normed_.resize(x_.size());
-  out_.resize(x_.size());
+/// Two halves where the experts work elsewhere and there are rows enough, else all rows at once.
+std::vector<cpu_model::pass> cpu_model::cut(std::span<const sequence_rows> sequences, std::int64_t rows,
+                                            const expert_client& experts) const {
+  const auto least = experts.overlap_rows_min();
+  const auto first_half = least && rows >= std::max(*least, 2) ? rows / 2 : rows;
+  std::vector<pass> passes;
+  for (std::int64_t first = 0; first < rows; first += first_half) {
+    const auto count = first == 0 ? first_half : rows - first;
+    passes.push_back({cpu_batch(exec::rows_of(sequences, first, count), rotary_, config_.qk_rope_head_dim), first});
+    if (first > 0) break;
+  }
+  return passes;
+}
 
-  norm_rows(x_.data(), w.input_norm, rows, normed_.data());
-  attention_.run(w.attention, batch, normed_.data(), cache_.layer(layer), out_.data());
-  add_to_x();
+std::span<float> cpu_model::rows_of(std::vector<float>& all, const pass& of) const {
+  const auto hidden = static_cast<std::size_t>(config_.hidden_size);
+  all.resize(x_.size());
+  return std::span(all).subspan(static_cast<std::size_t>(of.first_row) * hidden,
+                                static_cast<std::size_t>(of.batch.rows()) * hidden);
+}
 
-  norm_rows(x_.data(), w.post_attention_norm, rows, normed_.data());
-  TROUPE_TRY(ffn_.run(w, layer, rows, normed_, out_, experts));
-  add_to_x();
+/// x += MLA(norm(x)); out = FFN(norm(x)) but for the routed experts
+result<void> cpu_model::start_layer(const layer_weights& w, layer_index layer, pass& of, expert_client& experts) {
+  const auto rows = of.batch.rows();
+  const auto x = rows_of(x_, of), normed = rows_of(normed_, of), out = rows_of(out_, of);
+  norm_rows(x.data(), w.input_norm, rows, normed.data());
+  attention_.run(w.attention, of.batch, normed.data(), cache_.layer(layer), out.data());
+  add_to_x(of);
+
+  norm_rows(x.data(), w.post_attention_norm, rows, normed.data());
+  return ffn_.start(w, layer, rows, normed, out, of.choice, experts);
+}
+
+/// x += out with the routed experts
+result<void> cpu_model::finish_layer(const layer_weights& w, const pass& of, expert_client& experts) {
+  TROUPE_TRY(cpu_ffn::finish(w, rows_of(out_, of), experts));
+  add_to_x(of);
   return {};
+}
+
+void cpu_model::add_to_x(const pass& of) {
+  const std::int64_t hidden = config_.hidden_size;
+  const auto x = rows_of(x_, of), out = rows_of(out_, of);
+  device_.pool->parallel_for(
+      of.batch.rows(), [&](std::int64_t r) { kernels::add(out.data() + r * hidden, hidden, x.data() + r * hidden); });
 }
 
 void cpu_model::norm_rows(const float* x, const std::vector<float>& weight, std::int64_t rows, float* y) {

@@ -30,7 +30,18 @@ class cpu_model final : public engine {
 
   result<void> check(std::span<const token_id> tokens, std::int64_t first_position,
                      std::span<const page_id> pages) const;
-  result<void> run_layer(const layer_weights& w, layer_index layer, const cpu_batch& batch, expert_client& experts);
+  /// Rows that go through the layers together: all of a step, or half of them.
+  struct pass {
+    cpu_batch batch;
+    std::int64_t first_row; ///< in x_, normed_ and out_
+    moe::routing choice = {};
+  };
+  std::vector<pass> cut(std::span<const sequence_rows> sequences, std::int64_t rows,
+                        const expert_client& experts) const;
+  std::span<float> rows_of(std::vector<float>& all, const pass& of) const;
+  result<void> start_layer(const layer_weights& w, layer_index layer, pass& of, expert_client& experts);
+  result<void> finish_layer(const layer_weights& w, const pass& of, expert_client& experts);
+  void add_to_x(const pass& of);
   void norm_rows(const float* x, const std::vector<float>& weight, std::int64_t rows, float* y);
   void embed(token_id token, float* row) const;
   void mix_draft_input(std::span<const draft_group> groups, std::int64_t rows);

@@ -12,21 +12,22 @@ local_expert_client::local_expert_client(std::vector<std::unique_ptr<expert_engi
 }
 
 result<void> local_expert_client::start(layer_index layer, const moe::routing& choice, std::span<const float> inputs) {
-  choice_ = &choice;
-  plan_ = moe::plan_dispatch(layer, choice, inputs, hidden_size_, type_, where_);
+  open_.push_back({&choice, moe::plan_dispatch(layer, choice, inputs, hidden_size_, type_, where_)});
   return {};
 }
 
 /// The experts run here and not in start(): engine and experts may share one thread pool, whose loops do not nest.
 result<void> local_expert_client::finish(std::span<float> out) {
-  invariant(choice_ != nullptr, "finish() follows start()");
-  const auto& choice = *std::exchange(choice_, nullptr);
+  invariant(!open_.empty(), "finish() follows start()");
+  const auto first = std::move(open_.front());
+  open_.pop_front();
   std::vector<moe::shard_output> answers;
-  for (const auto& part : plan_.parts) {
-    TROUPE_ASSIGN(auto answer, shards_[part.shard.value]->run(part.batch));
-    answers.push_back(std::move(answer));
+  for (const auto& part : first.plan.parts) {
+    auto answer = shards_[part.shard.value]->run(part.batch);
+    if (!answer) return open_.clear(), answer.error();
+    answers.push_back(std::move(*answer));
   }
-  return moe::combine(plan_, choice, answers, out);
+  return moe::combine(first.plan, *first.choice, answers, out);
 }
 
 } // namespace troupe::exec

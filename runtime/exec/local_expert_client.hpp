@@ -4,6 +4,7 @@
 
 #include "runtime/exec/expert_client.hpp"
 
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -23,8 +24,11 @@ class local_expert_client final : public expert_client {
   moe::placement where_;
   std::int32_t hidden_size_;
   moe::element type_;
-  const moe::routing* choice_ = nullptr;
-  moe::dispatch_plan plan_;
+  struct dispatch {
+    const moe::routing* choice;
+    moe::dispatch_plan plan;
+  };
+  std::deque<dispatch> open_; ///< oldest first
 };
 
 } // namespace troupe::exec

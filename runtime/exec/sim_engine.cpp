@@ -186,15 +186,15 @@ result<moe::shard_output> sim_expert_engine::run(const moe::shard_batch& batch) 
   const auto read = [&](std::size_t i) -> std::uint64_t {
     if (batch.type == moe::element::f32) {
       float value;
-      std::memcpy(&value, batch.inputs.data() + 4 * i, 4);
+      std::memcpy(&value, batch.inputs.bytes().data() + 4 * i, 4);
       return static_cast<std::uint64_t>(value);
     }
     std::uint16_t bits;
-    std::memcpy(&bits, batch.inputs.data() + 2 * i, 2);
+    std::memcpy(&bits, batch.inputs.bytes().data() + 2 * i, 2);
     return static_cast<std::uint64_t>(kernels::bf16_to_float(bits));
   };
   moe::shard_output answer;
-  answer.outputs.resize(batch.experts.size() * hidden * element_bytes);
+  answer.outputs = segment::allocate(batch.experts.size() * hidden * element_bytes);
   for (std::size_t pair = 0; pair < batch.experts.size(); ++pair) {
     const auto expert = batch.experts[pair];
     const auto row = static_cast<std::size_t>(batch.rows[pair]);
@@ -207,7 +207,7 @@ result<moe::shard_output> sim_expert_engine::run(const moe::shard_batch& batch) 
     for (std::size_t i = 0; i < hidden; ++i) {
       const auto value = static_cast<float>(byte_of(output, i));
       const auto half = kernels::float_to_bf16(value);
-      auto* to = answer.outputs.data() + (pair * hidden + i) * element_bytes;
+      auto* to = answer.outputs.writable().data() + (pair * hidden + i) * element_bytes;
       std::memcpy(to, batch.type == moe::element::f32 ? static_cast<const void*>(&value) : &half, element_bytes);
     }
   }

@@ -7,16 +7,18 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 namespace troupe::moe {
 
 namespace {
 
-void append_row(shard_batch& batch, std::span<const float> row) {
-  const auto old_size = batch.inputs.size();
-  batch.inputs.resize(old_size + row.size() * bytes_of(batch.type));
-  write_elements(row, batch.type, batch.inputs.data() + old_size);
-}
+/// How much one shard gets.
+struct part_size {
+  std::size_t last_row; ///< the row that was looked at last
+  std::int32_t rows = 0;
+  std::size_t pairs = 0;
+};
 
 /// Slots (row * experts_per_row + j) sorted by (expert, row): a counting sort.
 std::vector<std::int32_t> slots_by_expert(const routing& choice, std::size_t expert_count) {
@@ -53,28 +55,32 @@ dispatch_plan plan_dispatch(layer_index layer, const routing& choice, std::span<
         static_cast<std::size_t>(std::lower_bound(shards.begin(), shards.end(), where.owner[e]) - shards.begin());
 
   dispatch_plan plan{.parts = std::vector<dispatch_plan::part>(shards.size()), .row_count = choice.row_count};
+  // A shard gets each of its rows once, ascending, however many of its experts want it.
+  std::vector<part_size> sizes(shards.size(), {.last_row = rows});
+  std::vector<std::int32_t> index_in_part(choice.experts.size());
+  for (std::size_t slot = 0; slot < index_in_part.size(); ++slot) {
+    auto& part = sizes[part_of[static_cast<std::size_t>(choice.experts[slot])]];
+    if (std::exchange(part.last_row, slot / per_row) != slot / per_row) ++part.rows;
+    ++part.pairs;
+    index_in_part[slot] = part.rows - 1;
+  }
   for (std::size_t p = 0; p < shards.size(); ++p) {
     plan.parts[p].shard = shards[p];
     auto& batch = plan.parts[p].batch;
-    batch.layer = layer;
-    batch.type = type;
-    batch.hidden_size = hidden_size;
+    batch = {.layer = layer, .type = type, .hidden_size = hidden_size};
+    batch.inputs = segment::allocate(static_cast<std::size_t>(sizes[p].rows) * hidden * bytes_of(type));
+    batch.experts.reserve(sizes[p].pairs);
+    batch.rows.reserve(sizes[p].pairs);
+    plan.parts[p].slots.reserve(sizes[p].pairs);
+    sizes[p].rows = 0;
   }
-
-  // A shard gets each of its rows once, ascending, however many of its experts want it.
-  std::vector<std::int32_t> sent_rows(shards.size(), 0);
-  std::vector<std::size_t> last_row(shards.size(), rows);
-  std::vector<std::int32_t> index_in_part(choice.experts.size());
-  for (std::size_t row = 0; row < rows; ++row)
-    for (std::size_t slot = row * per_row; slot < (row + 1) * per_row; ++slot) {
-      const auto p = part_of[static_cast<std::size_t>(choice.experts[slot])];
-      if (last_row[p] != row) {
-        append_row(plan.parts[p].batch, inputs.subspan(row * hidden, hidden));
-        last_row[p] = row;
-        ++sent_rows[p];
-      }
-      index_in_part[slot] = sent_rows[p] - 1;
-    }
+  for (std::size_t slot = 0; slot < index_in_part.size(); ++slot) {
+    const auto p = part_of[static_cast<std::size_t>(choice.experts[slot])];
+    if (index_in_part[slot] < sizes[p].rows) continue; // written for another of its experts
+    auto* const to = plan.parts[p].batch.inputs.writable().data();
+    write_elements(inputs.subspan(slot / per_row * hidden, hidden), type,
+                   to + static_cast<std::size_t>(sizes[p].rows++) * hidden * bytes_of(type));
+  }
 
   for (const auto slot : slots) {
     const auto expert = choice.experts[static_cast<std::size_t>(slot)];
@@ -107,7 +113,7 @@ result<void> combine(const dispatch_plan& plan, const routing& choice, std::span
                                         std::to_string(answers[p].outputs.size()) + " bytes instead of " +
                                         std::to_string(part.slots.size() * row_bytes)};
     for (std::size_t i = 0; i < part.slots.size(); ++i)
-      output_of_slot[static_cast<std::size_t>(part.slots[i])] = answers[p].outputs.data() + i * row_bytes;
+      output_of_slot[static_cast<std::size_t>(part.slots[i])] = answers[p].outputs.bytes().data() + i * row_bytes;
   }
 
   const auto per_row = static_cast<std::size_t>(choice.experts_per_row);

@@ -4,6 +4,7 @@
 
 #include "runtime/core/ids.hpp"
 #include "runtime/core/result.hpp"
+#include "runtime/core/segment.hpp"
 #include "runtime/moe/placement.hpp"
 
 #include <cstddef>
@@ -31,14 +32,14 @@ struct shard_batch {
   layer_index layer = 0;
   element type = element::f32;
   std::int32_t hidden_size = 0;
-  std::vector<std::byte> inputs;     ///< [distinct rows, hidden_size]
+  segment inputs;                    ///< [distinct rows, hidden_size]
   std::vector<expert_index> experts; ///< [pairs]
   std::vector<std::int32_t> rows;    ///< [pairs], index into inputs
 };
 
 /// Unweighted expert outputs in the order of the batch's pairs: [pairs, hidden_size] of the batch's element type.
 struct shard_output {
-  std::vector<std::byte> outputs;
+  segment outputs;
 };
 
 /// One step of one layer cut up by shard, with what combine() needs to put it together again.

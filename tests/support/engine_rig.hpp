@@ -4,8 +4,10 @@
 #include "runtime/exec/cpu_engine.hpp"
 #include "runtime/exec/local_expert_client.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -18,6 +20,26 @@ struct rig_options {
   int shards = 1;
   std::int32_t pages = 64;
   std::optional<kernels::isa> isa{};
+};
+
+/// Experts that an engine takes for slow ones, so that it halves every step of two rows or more.
+class overlapped_experts final : public exec::expert_client {
+ public:
+  explicit overlapped_experts(std::unique_ptr<exec::expert_client> to) : to_(std::move(to)) {}
+
+  result<void> start(layer_index layer, const moe::routing& choice, std::span<const float> inputs) override {
+    most_open_ = std::max(most_open_, ++open_);
+    return to_->start(layer, choice, inputs);
+  }
+  result<void> finish(std::span<float> out) override { return --open_, to_->finish(out); }
+  std::optional<std::int32_t> overlap_rows_min() const override { return 2; }
+
+  int most_open() const { return most_open_; }
+
+ private:
+  std::unique_ptr<exec::expert_client> to_;
+  int open_ = 0;
+  int most_open_ = 0;
 };
 
 struct engine_rig {

@@ -7,6 +7,9 @@
 #include <caf/binary_serializer.hpp>
 #include <caf/deep_to_string.hpp>
 
+#include <algorithm>
+#include <vector>
+
 using namespace troupe;
 
 namespace {
@@ -63,7 +66,7 @@ BOOST_AUTO_TEST_CASE(a_shard_batch_keeps_its_bytes) {
   sent.batch.type = moe::element::bf16;
   sent.batch.layer = 3;
   sent.batch.hidden_size = 2;
-  sent.batch.inputs = {std::byte{0}, std::byte{255}, std::byte{7}, std::byte{128}};
+  sent.batch.inputs = segment::copy_of(std::vector{std::byte{0}, std::byte{255}, std::byte{7}, std::byte{128}});
   sent.batch.experts = {4, 9};
   sent.batch.rows = {0, 0};
 
@@ -71,7 +74,7 @@ BOOST_AUTO_TEST_CASE(a_shard_batch_keeps_its_bytes) {
 
   BOOST_TEST(got.ticket == 77u);
   BOOST_TEST((got.batch.type == moe::element::bf16));
-  BOOST_TEST((got.batch.inputs == sent.batch.inputs));
+  BOOST_TEST(std::ranges::equal(got.batch.inputs.bytes(), sent.batch.inputs.bytes()));
   BOOST_TEST(got.batch.experts == sent.batch.experts, boost::test_tools::per_element());
   BOOST_TEST(got.batch.hidden_size == 2);
 }
@@ -79,7 +82,7 @@ BOOST_AUTO_TEST_CASE(a_shard_batch_keeps_its_bytes) {
 BOOST_AUTO_TEST_CASE(an_array_that_claims_more_than_the_limit_is_refused) {
   moe::shard_output empty;
   auto bytes = write(empty);
-  bytes[0] = 1; // the 64-bit count, most significant byte first: 2^56 bytes
+  bytes[1] = 1; // after the place, the 64-bit size, most significant byte first: 2^56 bytes
 
   moe::shard_output got;
   caf::binary_deserializer in{system, bytes};
@@ -90,7 +93,7 @@ BOOST_AUTO_TEST_CASE(an_array_that_claims_more_than_the_limit_is_refused) {
 
 BOOST_AUTO_TEST_CASE(a_truncated_array_is_an_error) {
   moe::shard_output sent;
-  sent.outputs.resize(100);
+  sent.outputs = segment::allocate(100);
   auto bytes = write(sent);
   bytes.resize(50);
 

@@ -147,6 +147,10 @@ BOOST_DATA_TEST_CASE(a_request_has_the_same_bits_however_it_is_computed, boost::
       BOOST_TEST(same_bits(want, run_in_chunks(plain, request, random, 100)));
       auto two = rig_of(2, 2);
       BOOST_TEST(same_bits(want, run_in_chunks(two, request, random, 40)));
+      two.experts = std::make_unique<overlapped_experts>(std::move(two.experts));
+      BOOST_TEST(same_bits(want, run_in_chunks(two, request, random, 40)), "in halves");
+      BOOST_TEST(same_bits(want, run_in_a_crowd(two, request, random, s.config.vocab_size)), "in halves, in a crowd");
+      BOOST_TEST(dynamic_cast<overlapped_experts&>(*two.experts).most_open() == 2);
       auto four = rig_of(2, 4);
       BOOST_TEST(same_bits(want, run_in_a_crowd(four, request, random, s.config.vocab_size)));
     }

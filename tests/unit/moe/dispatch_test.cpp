@@ -48,20 +48,20 @@ float expert_of(expert_index expert, float x) { return x * (1.0f + 0.37f * stati
 shard_output run(const shard_batch& batch) {
   const auto hidden = static_cast<std::size_t>(batch.hidden_size);
   shard_output answer;
-  answer.outputs.resize(batch.experts.size() * hidden * bytes_of(batch.type));
+  answer.outputs = segment::allocate(batch.experts.size() * hidden * bytes_of(batch.type));
   for (std::size_t i = 0; i < batch.experts.size() * hidden; ++i) {
     const auto pair = i / hidden;
     const auto from = static_cast<std::size_t>(batch.rows[pair]) * hidden + i % hidden;
     if (batch.type == element::f32) {
       float x;
-      std::memcpy(&x, batch.inputs.data() + 4 * from, 4);
+      std::memcpy(&x, batch.inputs.bytes().data() + 4 * from, 4);
       const float y = expert_of(batch.experts[pair], x);
-      std::memcpy(answer.outputs.data() + 4 * i, &y, 4);
+      std::memcpy(answer.outputs.writable().data() + 4 * i, &y, 4);
     } else {
       std::uint16_t x;
-      std::memcpy(&x, batch.inputs.data() + 2 * from, 2);
+      std::memcpy(&x, batch.inputs.bytes().data() + 2 * from, 2);
       const auto y = kernels::float_to_bf16(expert_of(batch.experts[pair], kernels::bf16_to_float(x)));
-      std::memcpy(answer.outputs.data() + 2 * i, &y, 2);
+      std::memcpy(answer.outputs.writable().data() + 2 * i, &y, 2);
     }
   }
   return answer;
@@ -160,7 +160,7 @@ BOOST_AUTO_TEST_CASE(an_answer_of_the_wrong_size_is_bad_input) {
   std::vector<float> out(step.inputs.size());
   std::vector<shard_output> answers{run(plan.parts[0].batch)};
 
-  answers[0].outputs.pop_back();
+  answers[0].outputs = segment::copy_of(answers[0].outputs.bytes().subspan(1));
   const auto too_short = combine(plan, step.choice, answers, out);
   const auto too_few = combine(plan, step.choice, {}, out);
 
