@@ -142,16 +142,16 @@ result<void> ucx_transport::send(peer_id to, stream_id stream, std::span<const s
 
 /// A frame may leave inline only if it overtakes none: no job waits (looked at under the lock), none of its own kind.
 void ucx_transport::submit(std::unique_ptr<outgoing_frame> frame) {
+  const auto way = frame->to;
   if (in_progress_thread()) {
     const spin_hold hold(net_->lock);
-    return frame->to->add(std::move(frame));
+    return way->add(std::move(frame));
   }
   if (!net_->lock.try_lock()) return jobs_->push(std::move(frame));
   if (!jobs_->empty()) {
     net_->lock.unlock();
     return jobs_->push(std::move(frame));
   }
-  const auto way = frame->to;
   way->send_now(std::move(frame));
   const bool kick = std::exchange(net_->needs_progress, false);
   net_->lock.unlock();
