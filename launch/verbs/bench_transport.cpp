@@ -33,7 +33,7 @@ struct transport_options {
   std::vector<std::string> transports{"shm", "tcp"};
   int rounds = 5;
   int milliseconds = 200; ///< of each measurement
-  std::optional<int> spin_rounds;
+  int spin_rounds = 1000; ///< raw UCX never sleeps; ours sleeps after 40 us without work, longer than a hiccup
   bool json = false;
   std::string answer; ///< the transport this process answers on; empty: it measures
 };
@@ -99,9 +99,7 @@ class process_pair {
 
  private:
   static std::vector<std::string> arguments(const lanes::options& how) {
-    std::vector<std::string> out{"bench", "transport", "--answer", how.transport};
-    if (how.spin_rounds) out.insert(out.end(), {"--spin-rounds", std::to_string(*how.spin_rounds)});
-    return out;
+    return {"bench", "transport", "--answer", how.transport, "--spin-rounds", std::to_string(how.spin_rounds)};
   }
 
   void tell(const std::string& line) { to_child_ << line << std::endl; }
@@ -225,7 +223,8 @@ void add_bench_transport(CLI::App& bench) {
   verb->add_option("--milliseconds", given->milliseconds, "of each measurement of a round")
       ->capture_default_str()
       ->check(CLI::Range(10, 10'000));
-  verb->add_option("--spin-rounds", given->spin_rounds, "of our progress threads before they sleep; -1: they never do");
+  verb->add_option("--spin-rounds", given->spin_rounds, "without work before our progress threads sleep; -1: never")
+      ->capture_default_str();
   verb->add_option("--answer", given->answer, "the other end")->group("");
   verb->add_flag("--json", given->json, "one line of JSON");
   verb->callback([given] { finish(bench_transport(*given)); });

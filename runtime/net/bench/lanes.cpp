@@ -102,8 +102,7 @@ lanes::~lanes() { caf::anon_send_exit(answers_, caf::exit_reason::user_shutdown)
 result<std::unique_ptr<lanes>> lanes::open(const options& how) {
   TROUPE_ASSIGN(const auto tls, tls_of(how.transport));
   TROUPE_ASSIGN(auto raw, raw_ucx::open(tls));
-  ucx_options settings{.secret = cluster_secret(how.secret), .transports = tls};
-  if (how.spin_rounds) settings.spin_rounds = *how.spin_rounds;
+  ucx_options settings{.secret = cluster_secret(how.secret), .spin_rounds = how.spin_rounds, .transports = tls};
   TROUPE_ASSIGN(auto wire, make_ucx_transport(std::move(settings)));
   std::unique_ptr<lanes> out(new lanes(std::move(raw), std::move(wire)));
   TROUPE_TRY(bridge::of(out->system_).started());

@@ -13,7 +13,6 @@
 
 #include <future>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -57,9 +56,9 @@ class hot_lane {
 class lanes {
  public:
   struct options {
-    std::string transport;          ///< "shm" or "tcp"
-    std::string secret;             ///< the same at both ends
-    std::optional<int> spin_rounds; ///< of ucx_options; none: what the product does
+    std::string transport; ///< "shm" or "tcp"
+    std::string secret;    ///< the same at both ends
+    int spin_rounds = 0;   ///< as in ucx_options
   };
 
   /// Errors: unsupported when UCX cannot have it here.
