@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/bf16.hpp"
 #include "kernels/cpu/check.hpp"
+#include "kernels/cpu/row_kernels.hpp"
 #include "kernels/cpu/swiglu.hpp"
 
 #include <algorithm>
@@ -57,14 +58,13 @@ void project_down(const ffn_job& job, const packed_rows& hidden, std::int64_t bl
   for_row_chunks(hidden.rows(), [&](std::int64_t first, std::int64_t count) {
     float* acc = sums(count, 0);
     down.multiply_block(hidden, first, count, block, acc);
-    for (std::int64_t r = 0; r < count; ++r) {
-      const auto* from = acc + r * tile_outputs;
-      const auto at = (first + r) * down.rows() + column;
-      if (job.y_type == tensor_type::bf16) {
-        to_bf16(from, reinterpret_cast<std::uint16_t*>(job.y) + at, width);
-      } else {
-        std::memcpy(job.y + at * sizeof(float), from, width * sizeof(float));
-      }
+    const auto at = first * down.rows() + column;
+    if (job.y_type == tensor_type::f32) {
+      copy_sums(acc, count, width, reinterpret_cast<float*>(job.y) + at, down.rows());
+    } else if (auto* to = reinterpret_cast<std::uint16_t*>(job.y) + at; width == tile_outputs) {
+      row_kernels_here().to_bf16_tiles(acc, count, reinterpret_cast<std::byte*>(to), down.rows() * 2);
+    } else {
+      for (std::int64_t r = 0; r < count; ++r) to_bf16(acc + r * tile_outputs, to + r * down.rows(), width);
     }
   });
 }

@@ -175,12 +175,10 @@ void matrix::multiply(thread_pool& pool, const packed_rows& x, float* y, std::in
     const auto acc_floats = padded_rows(rows) * tile_outputs;
     auto* acc = thread_scratch<float>(static_cast<std::size_t>(blocks * acc_floats), 0);
     multiply_blocks(x, first, rows, block, blocks, acc);
-    for (std::int64_t r = 0; r < rows; ++r)
-      for (std::int64_t b = 0; b < blocks; ++b) {
-        const auto out = (block + b) * tile_outputs;
-        std::memcpy(y + (first + r) * y_stride + out, acc + b * acc_floats + r * tile_outputs,
-                    std::min(tile_outputs, rows_ - out) * sizeof(float));
-      }
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      const auto out = (block + b) * tile_outputs;
+      copy_sums(acc + b * acc_floats, rows, std::min(tile_outputs, rows_ - out), y + first * y_stride + out, y_stride);
+    }
   });
 }
 

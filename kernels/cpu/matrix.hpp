@@ -57,6 +57,10 @@ class packed_rows {
   /// tiles by different threads if need be.
   void resize(std::int64_t n, std::int64_t cols);
   void write_row(std::int64_t row, const float* values);
+  /// Stores 32 values as columns [32 tile, 32 tile + 32) of one row; past cols() they must be zero.
+  void write_piece(std::int64_t row, std::int64_t tile, const float* values) {
+    store(values, at(row, tile), tile_inputs);
+  }
   /// Stores `values` [n, 32] as columns [32 tile, 32 tile + 32) of rows [first, first + n), `first` a multiple of 16.
   /// Values of columns past cols() must be zero.
   void write_tile(std::int64_t first, std::int64_t n, std::int64_t tile, const float* values);
@@ -69,6 +73,7 @@ class packed_rows {
 
  private:
   std::byte* at(std::int64_t row, std::int64_t tile) const;
+  std::int64_t tile_bytes() const { return group_height_ * tile_inputs * static_cast<std::int64_t>(bytes_of(stored_)); }
   void store(const float* values, std::byte* to, std::int64_t count) const;
   void copy_row(std::int64_t row, const std::uint16_t* values);
 

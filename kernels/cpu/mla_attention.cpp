@@ -178,7 +178,7 @@ void mla_attention::run(thread_pool& pool, const mla_weights& weights, std::span
     project(weights.value(head), attended_[head], first, n,
             [&](std::int64_t row, std::int64_t channel, const float* values, std::int64_t count) {
               if (plan.lane_of_row[static_cast<std::size_t>(first + row)] < 0) return;
-              std::memcpy(o + (first + row) * o_stride + head * shape.value + channel, values, count * sizeof(float));
+              copy_sums(values, 1, count, o + (first + row) * o_stride + head * shape.value + channel, o_stride);
             });
   });
 }

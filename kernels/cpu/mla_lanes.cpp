@@ -198,16 +198,21 @@ void merge(const attention_pass& pass, const lane_group& group, const lane_state
 
 void finish(const attention_pass& pass, const lane_group& group, const lane_state& total, std::span<packed_rows> z) {
   const auto heads = pass.shape.heads;
-  auto* row = thread_scratch<float>(static_cast<std::size_t>(pass.latent_blocks * tile_outputs), scores_slot);
-  for (std::int64_t lane = 0; lane < group.lanes; ++lane) {
-    const float factor = 1.0f / total.sum[lane];
-    for (std::int64_t block = 0; block < pass.latent_blocks; ++block) {
-      const auto* from = total.latents + (block * padded_rows(group.lanes) + lane) * tile_outputs;
+  float factor[lanes_max];
+  for (std::int64_t lane = 0; lane < group.lanes; ++lane) factor[lane] = 1.0f / total.sum[lane];
+  const auto* from = total.latents;
+  for (std::int64_t block = 0; block < pass.latent_blocks; ++block) {
+    const auto width = std::min(tile_outputs, pass.shape.latent - block * tile_outputs);
+    auto row = group.sequence->first_row + group.first_lane / heads, head = group.first_lane % heads;
+    for (std::int64_t lane = 0; lane < group.lanes; ++lane, from += tile_outputs) {
+      float values[tile_outputs];
       // + 0: a step that was skipped may leave -0 where one that ran leaves +0.
-      for (std::int64_t i = 0; i < tile_outputs; ++i) row[block * tile_outputs + i] = from[i] * factor + 0.0f;
+      for (std::int64_t i = 0; i < tile_outputs; ++i) values[i] = from[i] * factor[lane] + 0.0f;
+      std::fill(values + width, values + tile_outputs, 0.0f);
+      z[static_cast<std::size_t>(head)].write_piece(row, block, values);
+      if (++head == heads) head = 0, ++row;
     }
-    const auto query = group.first_lane + lane;
-    z[static_cast<std::size_t>(query % heads)].write_row(group.sequence->first_row + query / heads, row);
+    from += (padded_rows(group.lanes) - group.lanes) * tile_outputs;
   }
 }
 

@@ -42,8 +42,7 @@ void packed_rows::store(const float* values, std::byte* to, std::int64_t count) 
 void packed_rows::write_row(std::int64_t row, const float* values) {
   const auto whole = cols_ / tile_inputs, rest = cols_ % tile_inputs;
   if (stored_ == tensor_type::bf16) {
-    const auto tile_bytes = group_height_ * tile_inputs * static_cast<std::int64_t>(sizeof(std::uint16_t));
-    row_kernels_here().to_bf16_tiles(values, whole, at(row, 0), tile_bytes);
+    row_kernels_here().to_bf16_tiles(values, whole, at(row, 0), tile_bytes());
   } else {
     for (std::int64_t t = 0; t < whole; ++t) store(values + t * tile_inputs, at(row, t), tile_inputs);
   }
@@ -55,16 +54,20 @@ void packed_rows::write_row(std::int64_t row, const float* values) {
 
 /// bf16 values are exact in every form.
 void packed_rows::copy_row(std::int64_t row, const std::uint16_t* values) {
-  for (std::int64_t tile = 0; tile < tiles_; ++tile) {
-    const auto* from = values + tile * tile_inputs;
-    std::uint16_t last[tile_inputs]{};
-    if (const auto left = cols_ - tile * tile_inputs; left < tile_inputs) std::copy_n(from, left, last), from = last;
+  const auto copy = [this](const std::uint16_t* from, std::byte* to) {
     if (stored_ == tensor_type::bf16) {
-      std::memcpy(at(row, tile), from, tile_inputs * sizeof(std::uint16_t));
+      std::memcpy(to, from, tile_inputs * sizeof(std::uint16_t));
     } else {
-      from_bf16(from, reinterpret_cast<float*>(at(row, tile)), tile_inputs);
+      from_bf16(from, reinterpret_cast<float*>(to), tile_inputs);
     }
-  }
+  };
+  const auto whole = cols_ / tile_inputs, rest = cols_ % tile_inputs, step = tile_bytes();
+  auto* to = at(row, 0);
+  for (std::int64_t tile = 0; tile < whole; ++tile, values += tile_inputs, to += step) copy(values, to);
+  if (rest == 0) return;
+  std::uint16_t last[tile_inputs]{};
+  std::copy_n(values, rest, last);
+  copy(last, to);
 }
 
 /// A tile of a group is contiguous.

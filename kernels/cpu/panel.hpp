@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace troupe::kernels {
 
@@ -64,6 +65,17 @@ constexpr std::int64_t tile_bytes_of(tensor_type stored) {
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
+/// Copies the first `width` of each of `rows` rows of 32 sums to rows `stride` floats apart.
+inline void copy_sums(const float* acc, std::int64_t rows, std::int64_t width, float* to, std::int64_t stride) {
+  for (std::int64_t r = 0; r < rows; ++r, acc += tile_outputs, to += stride) {
+    if (width == tile_outputs) {
+      std::memcpy(to, acc, tile_outputs * sizeof(float)); // its size is known: no call
+    } else {
+      std::memcpy(to, acc, static_cast<std::size_t>(width) * sizeof(float));
+    }
+  }
+}
+
 /// Rows a panel computes for n rows of input.
 constexpr std::int64_t padded_rows(std::int64_t n) { return n < group_rows ? n : round_up(n, group_rows); }
 

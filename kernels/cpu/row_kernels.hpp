@@ -20,6 +20,7 @@ struct row_kernels {
   void (*scale)(const float* x, const float* weight, float factor, std::int64_t n, float* y);
 };
 
+/// Those of this machine; before main() maybe slower ones.
 const row_kernels& row_kernels_here();
 
 namespace detail {
