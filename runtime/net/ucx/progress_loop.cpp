@@ -6,6 +6,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <thread>
 
 namespace troupe::net {
 
@@ -13,6 +14,7 @@ namespace {
 
 /// A round without work costs 100 ns, reading the clock a quarter of that.
 constexpr int idle_rounds_per_tick = 16;
+constexpr int idle_rounds_per_yield = 2'000;
 constexpr std::chrono::milliseconds tick_interval{1};
 constexpr std::chrono::milliseconds sleep_max{1'000};
 
@@ -34,12 +36,14 @@ progress_loop::progress_loop(connections::parts with, connections& peers, option
 void progress_loop::run() {
   pthread_setname_np(pthread_self(), "troupe-net");
   pin_to(how_.cpu);
-  for (int idle = 0; !gone_;) {
+  for (std::int64_t idle = 0; !gone_;) {
     if (round()) {
       idle = 0;
     } else if (++idle > how_.spin_rounds && how_.spin_rounds >= 0) {
       sleep();
       idle = 0;
+    } else if (idle % idle_rounds_per_yield == 0) {
+      std::this_thread::yield(); // on a crowded machine the peer may wait for this very core
     }
   }
   ucx_events_.release(); // UCX's and the queue's
