@@ -61,7 +61,7 @@ class role_process {
     supervisor_ = caf::actor_cast<supervisor_actor>(peer);
     TROUPE_ASSIGN(const auto assignment, join(system_, supervisor_, flags_.name));
     TROUPE_ASSIGN(const auto role, start(assignment));
-    system_.spawn(&role_process::watch, this, peer, role);
+    const auto watcher = system_.spawn(&role_process::watch, this, peer, role); // lives as long as its handle
 
     loop_.run(); // until SIGTERM, or until the supervisor or the role is gone
     const bool drained = !orphaned_ && drain(system_, role, limits::drain_timeout);
