@@ -3,6 +3,7 @@
 
 #include "runtime/core/limits.hpp"
 #include "runtime/core/log.hpp"
+#include "runtime/net/bridge/progress_clock.hpp"
 #include "runtime/net/bridge/remote_actor.hpp"
 #include "runtime/net/peer_uri.hpp"
 
@@ -46,6 +47,9 @@ bridge::bridge(caf::actor_system& system, std::shared_ptr<transport> wire, std::
 void bridge::load(caf::actor_system_config& config, std::unique_ptr<transport> wire,
                   std::vector<message_codec> codecs) {
   const std::shared_ptr<transport> shared = std::move(wire);
+  config.module_factories.emplace_back([shared](caf::actor_system& system) -> caf::actor_system::module* {
+    return new progress_coordinator(system, shared);
+  });
   config.module_factories.emplace_back([shared, codecs](caf::actor_system& system) -> caf::actor_system::module* {
     return new bridge(system, shared, codecs);
   });
@@ -72,6 +76,7 @@ void bridge::stop() {
   {
     const std::lock_guard lock(mutex_);
     for (const auto& [peer, n] : neighbours_) rest.push_back(n);
+    published_.clear(); // ~actor_system waits until nobody holds a detached actor
   }
   for (const auto& n : rest) lose(n, "");
   proxies_.clear();
@@ -168,9 +173,18 @@ caf::strong_actor_ptr bridge::make_proxy(caf::node_id node, caf::actor_id actor)
 std::string bridge::publish_as(caf::strong_actor_ptr whom, std::set<std::string> types, const std::string& name) {
   invariant(name.find('/') == name.npos, "names of published actors have no '/'");
   system_.registry().put(whom->id(), whom);
+  whom->get()->attach_functor([alive = std::weak_ptr(alive_), name, id = whom->id()](const caf::error&) {
+    if (const auto owner = alive.lock()) (*owner)->forget(name, id);
+  });
   const std::lock_guard lock(mutex_);
   published_[name] = {std::move(whom), std::move(types)};
   return wire_->uri() + "/" + name;
+}
+
+void bridge::forget(const std::string& name, caf::actor_id actor) {
+  const std::lock_guard lock(mutex_);
+  const auto entry = published_.find(name);
+  if (entry != published_.end() && entry->second.actor->id() == actor) published_.erase(entry);
 }
 
 result<bridge::found_actor> bridge::look_up(const std::string& uri, const std::string& name) {

@@ -44,7 +44,8 @@ struct bridge_counters {
 
 class bridge final : public caf::net::middleman, caf::proxy_registry::backend, transport_listener {
  public:
-  /// Into `config`, before the actor_system is made. `codecs` are tried in their order.
+  /// Into `config`, before the actor_system is made, with a scheduler of policy `sharing` whose clock is the
+  /// transport's (progress_clock.hpp). `codecs` are tried in their order.
   static void load(caf::actor_system_config& config, std::unique_ptr<transport> wire,
                    std::vector<message_codec> codecs = {});
   /// The bridge of a system whose config it was loaded into.
@@ -118,6 +119,7 @@ class bridge final : public caf::net::middleman, caf::proxy_registry::backend, t
   bool run_some() override;
 
   std::string publish_as(caf::strong_actor_ptr whom, std::set<std::string> types, const std::string& name);
+  void forget(const std::string& name, caf::actor_id actor);
   void pin_actor(const caf::strong_actor_ptr& whom);
 
   // Neighbours

@@ -71,7 +71,7 @@ void bridge::receive_message(const neighbour_ptr& from, const message_head& head
   caf::strong_actor_ptr sender;
   caf::mailbox_element::forwarding_stack stages;
   auto source = reader_of(&unit_, rest);
-  if (head.foreign_sender ? static_cast<bool>(source(sender)) : head.staged && head.codec)
+  if (head.foreign_sender && source(sender))
     return take_unreadable(*from, head, nullptr, {errc::bad_input, "a malformed sender"});
   if (!head.foreign_sender && head.from != 0) sender = actor_of(from, head.from);
   if (head.staged && source(stages)) return take_unreadable(*from, head, sender, {errc::bad_input, "malformed stages"});
@@ -82,9 +82,13 @@ void bridge::receive_message(const neighbour_ptr& from, const message_head& head
     return;
   }
   if (head.codec != 0) {
-    const auto ours = head.codec <= from->numbers.codecs.size() ? from->numbers.codecs[head.codec - 1] : std::nullopt;
-    if (!ours || head.foreign_sender)
-      return take_unreadable(*from, head, sender, {errc::unsupported, "a codec that is not known here"});
+    const bool numbered = head.codec <= from->numbers.codecs.size() && !head.foreign_sender && !head.staged;
+    if (!numbered) return take_unreadable(*from, head, sender, {errc::bad_input, "a malformed message"});
+    const auto ours = from->numbers.codecs[head.codec - 1];
+    if (!ours)
+      return take_unreadable(
+          *from, head, sender,
+          {errc::unsupported, "message codec " + from->numbers.theirs.codecs[head.codec - 1] + " is not known here"});
     auto made = codecs_[*ours - 1].decode({sender, id, std::move(room), &unit_}, rest, segments);
     if (!made) return take_unreadable(*from, head, sender, made.error());
     receiver->enqueue(std::move(*made), &unit_);
