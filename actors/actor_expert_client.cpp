@@ -13,6 +13,18 @@
 
 namespace troupe {
 
+namespace {
+
+/// "10.0.0.7" of "ucx://10.0.0.7:41000/3f..."; all of it of a node without address.
+template <class Handle>
+std::string host_of(const Handle& whom) {
+  const auto node = to_string(whom->node());
+  const auto host = node.find("://");
+  return host == node.npos ? node : node.substr(0, node.find_first_of(":/", host + 3));
+}
+
+} // namespace
+
 actor_expert_client::actor_expert_client(caf::actor_system& system, const supervisor_actor& supervisor,
                                          moe::element type)
     : self_(system), type_(type) {
@@ -20,37 +32,47 @@ actor_expert_client::actor_expert_client(caf::actor_system& system, const superv
 }
 
 result<void> actor_expert_client::start(layer_index layer, const moe::routing& choice, std::span<const float> inputs) {
+  invariant(open_.size() < 2, "two batches are under way at most");
   const auto deadline = clock::now() + limits::dispatch_patience;
-  while (receive_until(clock::now())) {
+  while (self_->has_next_message() && receive_until(clock::now())) {
   }
   while (placement_.owner.empty() && receive_until(deadline)) {
   }
   if (placement_.owner.empty()) return error{errc::disconnected, "no view of the cluster yet"};
 
-  first_ticket_ += parts_.size();
-  parts_.clear();
-  failure_.clear();
-  choice_ = &choice;
   const auto hidden = choice.row_count == 0 ? 0 : inputs.size() / static_cast<std::size_t>(choice.row_count);
-  plan_ = moe::plan_dispatch(layer, choice, inputs, static_cast<std::int32_t>(hidden), type_, placement_);
-  answers_.assign(plan_.parts.size(), {});
-  for (auto& planned : plan_.parts) {
-    dispatch_rows message{first_ticket_ + parts_.size(), std::move(planned.batch)};
+  auto plan = moe::plan_dispatch(layer, choice, inputs, static_cast<std::int32_t>(hidden), type_, placement_);
+  auto& d = open_.emplace_back(dispatch{&choice, std::move(plan), placement_.epoch, next_ticket_});
+  d.answers.resize(d.plan.parts.size());
+  for (auto& planned : d.plan.parts) {
+    dispatch_rows message{next_ticket_++, std::move(planned.batch)};
     planned.batch.type = type_; // all that combine() wants to know of it
-    parts_.push_back({caf::make_message(std::move(message)), std::nullopt, false});
+    d.parts.push_back({caf::make_message(std::move(message)), std::nullopt, false});
   }
   send_pending();
   return {};
 }
 
 result<void> actor_expert_client::finish(std::span<float> out) {
+  invariant(!open_.empty(), "finish() follows start()");
+  const auto& first = open_.front();
+  auto done = wait_for(first);
+  if (done) done = moe::combine(first.plan, *first.choice, first.answers, out);
+  done ? open_.pop_front() : open_.clear(); // answers that still come find nobody
+  return done;
+}
+
+result<void> actor_expert_client::wait_for(const dispatch& wanted) {
   const auto deadline = clock::now() + limits::dispatch_patience;
-  const auto epoch = placement_.epoch;
-  while (!complete() && failure_.empty() && placement_.epoch == epoch)
+  while (!wanted.complete() && wanted.failure.empty() && placement_.epoch == wanted.epoch)
     if (!receive_until(deadline)) return error{errc::disconnected, "expert_shards stayed away"};
-  if (!failure_.empty()) return error{errc::bug, "expert_shard refused its rows: " + failure_};
-  if (!complete()) return error{errc::disconnected, "the placement of experts has changed"};
-  return moe::combine(plan_, *choice_, answers_, out);
+  if (!wanted.failure.empty()) return error{errc::bug, "expert_shard refused its rows: " + wanted.failure};
+  if (!wanted.complete()) return error{errc::disconnected, "the placement of experts has changed"};
+  return {};
+}
+
+std::optional<std::int32_t> actor_expert_client::overlap_rows_min() const {
+  return shards_elsewhere_ ? std::optional(limits::overlap_rows_min) : std::nullopt;
 }
 
 /// Handles one message; false if none came in time.
@@ -63,12 +85,15 @@ bool actor_expert_client::receive_until(time_point deadline) {
   return received;
 }
 
+/// Answers of a step that was given up have no dispatch any more.
 void actor_expert_client::take(rows_done& answer) {
-  const auto i = answer.ticket - first_ticket_;
-  if (answer.ticket < first_ticket_ || i >= parts_.size() || parts_[i].done) return; // of a step that was given up
-  if (!answer.failure.empty()) failure_ = answer.failure;
-  answers_[i] = std::move(answer.output);
-  parts_[i].done = true;
+  for (auto& d : open_) {
+    const auto i = answer.ticket - d.first_ticket;
+    if (answer.ticket < d.first_ticket || i >= d.parts.size() || d.parts[i].done) continue;
+    d.failure += answer.failure;
+    d.answers[i] = std::move(answer.output);
+    d.parts[i].done = true;
+  }
 }
 
 void actor_expert_client::apply(const cluster_view& view) {
@@ -76,7 +101,9 @@ void actor_expert_client::apply(const cluster_view& view) {
   view_epoch_ = view.epoch;
   placement_ = view.placement;
   std::map<shard_id, connected_shard> next;
+  shards_elsewhere_ = false;
   for (const auto& shard : view.shards) {
+    shards_elsewhere_ |= host_of(shard.handle) != host_of(self_);
     const auto known = shards_.find(shard.shard);
     if (known != shards_.end() && known->second.process == shard.process) {
       next.insert(*known);
@@ -95,17 +122,18 @@ void actor_expert_client::lose(const caf::actor_addr& address) {
 
 /// Asks for every part that nobody works on.
 void actor_expert_client::send_pending() {
-  for (std::size_t i = 0; i < parts_.size(); ++i) {
-    auto& p = parts_[i];
-    const auto shard = shards_.find(plan_.parts[i].shard);
-    if (p.done || shard == shards_.end() || p.asked == shard->second.process) continue;
-    p.asked = shard->second.process;
-    self_->send(caf::actor_cast<caf::actor>(shard->second.handle), p.message);
-  }
+  for (auto& d : open_)
+    for (std::size_t i = 0; i < d.parts.size(); ++i) {
+      auto& p = d.parts[i];
+      const auto shard = shards_.find(d.plan.parts[i].shard);
+      if (p.done || shard == shards_.end() || p.asked == shard->second.process) continue;
+      p.asked = shard->second.process;
+      self_->send(caf::actor_cast<caf::actor>(shard->second.handle), p.message);
+    }
 }
 
-bool actor_expert_client::complete() const {
-  return std::all_of(parts_.begin(), parts_.end(), [](const auto& p) { return p.done; });
+bool actor_expert_client::dispatch::complete() const {
+  return std::all_of(parts.begin(), parts.end(), [](const auto& p) { return p.done; });
 }
 
 } // namespace troupe

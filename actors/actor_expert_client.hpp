@@ -14,13 +14,16 @@
 #include <caf/scoped_actor.hpp>
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace troupe {
 
-/// Used by one thread, that of its kv_cache. Blocks in finish() and never longer than limits::dispatch_patience.
+/// Used by one thread, that of its kv_cache. Blocks in finish() and never longer than limits::dispatch_patience. Up to
+/// two batches are under way at a time.
 class actor_expert_client final : public exec::expert_client {
  public:
   /// Rows go straight to the shards' processes: a handle in a view is dialled where it lives.
@@ -28,6 +31,9 @@ class actor_expert_client final : public exec::expert_client {
 
   result<void> start(layer_index layer, const moe::routing& choice, std::span<const float> inputs) override;
   result<void> finish(std::span<float> out) override;
+  /// limits::overlap_rows_min when shards have cores of their own, those of another host; in one host all cores work
+  /// on either the attention or the experts anyway, and two halves cost more than one whole.
+  std::optional<std::int32_t> overlap_rows_min() const override;
 
  private:
   struct connected_shard {
@@ -40,25 +46,34 @@ class actor_expert_client final : public exec::expert_client {
     bool done = false;
   };
 
+  /// What start() sent and finish() waits for.
+  struct dispatch {
+    const moe::routing* choice;
+    moe::dispatch_plan plan;
+    std::uint64_t epoch;        ///< of the placement it was planned by
+    std::uint64_t first_ticket; ///< part i has ticket first_ticket + i
+    std::vector<part> parts = {};
+    std::vector<moe::shard_output> answers = {}; ///< [parts]
+    std::string failure = {};                    ///< a shard refused its batch
+
+    bool complete() const;
+  };
+
+  result<void> wait_for(const dispatch& wanted);
   bool receive_until(time_point deadline);
   void apply(const cluster_view& view);
   void lose(const caf::actor_addr& address);
   void take(rows_done& answer);
   void send_pending();
-  bool complete() const;
 
   caf::scoped_actor self_;
   moe::element type_;
   std::uint64_t view_epoch_ = 0;
   moe::placement placement_;
   std::map<shard_id, connected_shard> shards_;
-
-  const moe::routing* choice_ = nullptr;
-  moe::dispatch_plan plan_;
-  std::uint64_t first_ticket_ = 1; ///< of the present plan; part i has ticket first_ticket_ + i
-  std::vector<part> parts_;
-  std::vector<moe::shard_output> answers_; ///< [parts]
-  std::string failure_;                    ///< a shard refused its batch
+  bool shards_elsewhere_ = false; ///< some are of another host
+  std::uint64_t next_ticket_ = 1;
+  std::deque<dispatch> open_; ///< oldest first
 };
 
 } // namespace troupe

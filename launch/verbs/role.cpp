@@ -91,6 +91,7 @@ class role_process {
     TROUPE_ASSIGN(auto parts, make_expert_shard(model, assignment, device, supervisor_));
     const auto shard = system_.spawn(expert_shard, std::move(parts));
     const auto address = carrier_.publish(caf::actor_cast<caf::actor>(shard), flags_.name);
+    carrier_.pin(caf::actor_cast<caf::actor>(shard));
     caf::anon_send(supervisor_,
                    expert_shard_ready{assignment.process, assignment.shard, device.name(), address, shard});
     return caf::actor_cast<caf::actor>(shard);
