@@ -69,8 +69,12 @@ class cluster_process {
  private:
   void start(const std::string& name) {
     if (stopping_) return;
-    const auto pid = host_.start(name, {"--log-level", log_level(), "role", "--name", name, "--supervisor", address_,
-                                        "--parent", std::to_string(getpid())});
+    std::vector<std::string> arguments{"--log-level", log_level(), "role", "--name", name, "--supervisor", address_};
+    const auto site = plan_.sites.find(name);
+    const bool here = site == plan_.sites.end();
+    arguments.insert(arguments.end(), {"--host", here ? plan_.cluster_host : site->second.host});
+    if (here) arguments.insert(arguments.end(), {"--parent", std::to_string(getpid())});
+    const auto pid = host_.start(name, arguments, here ? "" : site->second.command);
     if (!pid) log::error("{}", pid.error().message);
   }
 
@@ -126,7 +130,7 @@ class cluster_process {
   boost::asio::signal_set child_{loop_, SIGCHLD};
   boost::asio::steady_timer deadline_{loop_};
   process_host host_;
-  system_config config_{reach::network, 2};
+  system_config config_{reach::network, 2, {.host = plan_.cluster_host}};
   caf::actor_system system_{config_};
   net::carrier carrier_{system_};
   std::unique_ptr<front> front_;

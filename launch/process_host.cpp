@@ -3,6 +3,9 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <iterator>
+#include <sstream>
 
 #include <spawn.h>
 #include <sys/prctl.h>
@@ -24,9 +27,15 @@ sigset_t only_sigterm() {
 
 } // namespace
 
-result<pid_t> process_host::start(const std::string& name, const std::vector<std::string>& arguments) {
-  std::vector<char*> argv{const_cast<char*>("troupe")};
-  for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+result<pid_t> process_host::start(const std::string& name, const std::vector<std::string>& arguments,
+                                  const std::string& command) {
+  std::istringstream text(command);
+  std::vector<std::string> words(std::istream_iterator<std::string>(text), {});
+  const bool here = words.empty();
+  words.push_back(here ? "troupe" : std::filesystem::read_symlink("/proc/self/exe").string());
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  std::vector<char*> argv;
+  for (auto& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
 
   // A child must not hold our sockets open: a client would never see its connection close.
@@ -40,7 +49,7 @@ result<pid_t> process_host::start(const std::string& name, const std::vector<std
   const auto held = only_sigterm();
   posix_spawnattr_setsigmask(&attributes, &held);
   pid_t pid = 0;
-  const int failed = posix_spawn(&pid, "/proc/self/exe", &files, &attributes, argv.data(), environ);
+  const int failed = posix_spawnp(&pid, here ? "/proc/self/exe" : argv[0], &files, &attributes, argv.data(), environ);
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&files);
   if (failed) return error{errc::bug, "cannot start " + name + ": " + std::strerror(failed)};

@@ -21,8 +21,10 @@ class process_host {
     int status = 0; ///< exit code, or 128 + signal
   };
 
-  /// Runs this binary again with `arguments`. Errors: bug when the system cannot start it.
-  result<pid_t> start(const std::string& name, const std::vector<std::string>& arguments);
+  /// Runs this binary again with `arguments`, by the words of `command` if there are some (which get its path).
+  /// Errors: bug when the system cannot start it.
+  result<pid_t> start(const std::string& name, const std::vector<std::string>& arguments,
+                      const std::string& command = {});
 
   /// Collects children that have ended; call it on SIGCHLD.
   std::vector<ended> reap();

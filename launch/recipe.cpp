@@ -5,6 +5,7 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <set>
 #include <sstream>
 
 namespace troupe::launch {
@@ -36,6 +37,23 @@ result<void> apply(const YAML::Node& node, const fields& known, const std::strin
   return {};
 }
 
+/// `{expert_shard-1: {host: 10.0.0.2, command: ssh gpu2}}`
+result<void> read_sites(const YAML::Node& node, recipe& r, const std::string& where) {
+  if (!node.IsMap()) return error{errc::bad_input, where + "expected keys and values"};
+  std::set<std::string> known;
+  for (const auto& role : company_roles(r.size)) known.insert(role.name);
+  for (const auto& item : node) {
+    const auto name = item.first.as<std::string>("");
+    auto& site = r.sites[name];
+    if (!known.contains(name) || name.starts_with("router"))
+      return error{errc::bad_input, where + "unknown role \"" + name + "\""};
+    TROUPE_TRY(apply(item.second, {{"host", into(site.host)}, {"command", into(site.command)}}, where + name + ": "));
+    if (site.host.empty() || site.command.empty())
+      return error{errc::bad_input, where + name + ": host and command, or neither"};
+  }
+  return {};
+}
+
 result<void> check(const recipe& r, const std::string& where) {
   const auto bad = [&](const char* message) { return error{errc::bad_input, where + message}; };
   if (r.serving.model_dir.empty()) return bad("model: missing");
@@ -49,7 +67,7 @@ result<void> check(const recipe& r, const std::string& where) {
 result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path& file) {
   recipe r;
   auto& s = r.serving;
-  YAML::Node root, roles, serving;
+  YAML::Node root, roles, serving, sites;
   const std::string where = file.string() + ": ";
   try {
     root = YAML::Load(yaml);
@@ -63,6 +81,8 @@ result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path
                     {"served_model_name", into(r.front.served_model_name)},
                     {"chat_template", into(r.front.chat_template)},
                     {"roles", into(roles)},
+                    {"cluster_host", into(r.cluster_host)},
+                    {"sites", into(sites)},
                     {"serving", into(serving)}},
                    where));
   r.size = {.kv_caches = 1, .expert_shards = 1};
@@ -82,6 +102,7 @@ result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path
                       {"speculative", into(s.speculative)}},
                      where + "serving: "));
   TROUPE_TRY(check(r, where));
+  if (sites.IsDefined() && !sites.IsNull()) TROUPE_TRY(read_sites(sites, r, where + "sites: "));
   const std::filesystem::path model = s.model_dir;
   if (model.is_relative()) s.model_dir = (file.parent_path() / model).lexically_normal().string();
   return r;

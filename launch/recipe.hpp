@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,10 +24,18 @@ struct front_options {
   bool any_interface = false;        ///< allows 0.0.0.0 and ::
 };
 
+/// Where a role runs that does not run on this host.
+struct role_site {
+  std::string host;    ///< the interface it listens at; the others reach it there
+  std::string command; ///< words that start a program there: "ssh gpu2", "ip netns exec blue"
+};
+
 struct recipe {
   serving_options serving;
   front_options front;
   company_size size;
+  std::string cluster_host = "127.0.0.1"; ///< where the roles reach this process
+  std::map<std::string, role_site> sites; ///< [name of the role]; all others run here
 };
 
 /// Reads `file`; a relative model path starts at the recipe's folder.

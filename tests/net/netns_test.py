@@ -2,11 +2,20 @@
 connection. A cut shorter than limits::ping_timeout is not even noticed; a longer one takes the peer down within it, and
 later there is a new connection."""
 
+import concurrent.futures
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
 import time
 import unittest
 
 from hosts import Hosts, why_not
-from net_peer import NetPeer
+from net_peer import ENVIRONMENT, NetPeer
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TROUPE = os.environ.get("TROUPE", str(ROOT / "build/dev/bin/troupe"))
 
 REASON = why_not()
 LOST_MS_MAX = 2000  # issue: link loss is seen within this
@@ -91,6 +100,66 @@ class netns(unittest.TestCase):
         for peer in peers.values():
             self.wait_for_answers(peer)
         self.check(peers, may_bounce=(1,), must_bounce=(1,))
+
+
+@unittest.skipIf(REASON, REASON)
+class netns_cluster(unittest.TestCase):
+    """The demo model with one expert_shard on another host: cuts cost time, not requests."""
+
+    def setUp(self):
+        self.hosts = self.enterContext(Hosts(2))
+        folder = self.enterContext(tempfile.TemporaryDirectory(prefix="troupe-netns-"))
+        recipe = pathlib.Path(folder) / "recipe.yaml"
+        here, there = self.hosts.address(1), self.hosts.address(2)
+        command = " ".join(self.hosts.prefix(2))
+        recipe.write_text(f"model: {ROOT / 'examples/demo_model'}\nhost: {here}\nport: 8000\ncluster_host: {here}\n"
+                          "roles: {kv_cache: 1, expert_shard: 2}\nserving: {threads: 1}\n"
+                          f"sites: {{expert_shard-1: {{host: {there}, command: {command}}}}}\n")
+        self.log = self.enterContext((pathlib.Path(folder) / "log").open("w+"))
+        self.process = subprocess.Popen([*self.hosts.prefix(1), TROUPE, "launch", str(recipe)], env=ENVIRONMENT,
+                                        stdout=self.log, stderr=self.log)
+        self.addCleanup(self.end)
+        self.wait_ready()
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def curl(self, path, *more):
+        """(status, body)"""
+        out = subprocess.run([*self.hosts.prefix(1), "curl", "-s", "-m", "50", "-w", "\n%{http_code}",
+                              f"http://{self.hosts.address(1)}:8000{path}", *more], capture_output=True, text=True)
+        body, status = out.stdout.rsplit("\n", 1)
+        return status, body
+
+    def wait_ready(self):
+        deadline = time.monotonic() + 30
+        while self.curl("/ready")[0] != "200":
+            self.assertLess(time.monotonic(), deadline, "not ready")
+            self.assertIsNone(self.process.poll(), "the cluster has ended")
+            time.sleep(0.05)
+
+    def ask(self):
+        question = {"model": "demo_model", "prompt": "12+34=", "max_tokens": 24, "temperature": 0}
+        status, body = self.curl("/v1/completions", "-H", "Content-Type: application/json", "-d", json.dumps(question))
+        self.assertEqual(status, "200", body)
+        return json.loads(body)["choices"]
+
+    def test_cuts_between_the_hosts_change_and_lose_no_answer(self):
+        expected = self.ask()
+        for seconds in (0.3, 5):
+            with concurrent.futures.ThreadPoolExecutor(2) as clients:
+                self.hosts.part(1, 2)
+                answers = [clients.submit(self.ask) for _ in range(4)]
+                time.sleep(seconds)
+                self.hosts.part()
+                for answer in answers:
+                    self.assertEqual(answer.result(), expected)
+        self.wait_ready()
+        self.process.terminate()
+        self.log.seek(0)
+        self.assertEqual(self.process.wait(timeout=60), 0, self.log.read())
 
 
 if __name__ == "__main__":

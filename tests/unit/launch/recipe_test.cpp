@@ -27,11 +27,12 @@ BOOST_AUTO_TEST_CASE(the_local_recipe_is_one_kv_cache_and_two_expert_shards_of_t
 }
 
 BOOST_AUTO_TEST_CASE(what_a_recipe_does_not_say_keeps_its_default) {
-  const auto r = parse_recipe("model: /m\nserving: {max_num_seqs: 7}\n", "dir/cluster.yaml");
+  const auto r = parse_recipe("model: /m\nserving: {max_num_seqs: 7, device: cuda}\n", "dir/cluster.yaml");
 
   BOOST_REQUIRE(r);
   BOOST_TEST(r->serving.model_dir == "/m");
   BOOST_TEST(r->serving.max_num_seqs == 7);
+  BOOST_TEST(r->serving.device == "cuda");
   BOOST_TEST(r->serving.max_model_len == troupe::limits::max_model_len_default);
   BOOST_TEST(r->size.expert_shards == 1);
 }
@@ -44,6 +45,28 @@ BOOST_AUTO_TEST_CASE(errors_name_file_key_and_reason) {
   BOOST_TEST(refusal("model: m\nroles: {expert_shard: 0}") ==
              "dir/cluster.yaml: roles.expert_shard: must be 1 to 1024");
   BOOST_TEST(refusal("- a\n- b") == "dir/cluster.yaml: expected keys and values");
+}
+
+BOOST_AUTO_TEST_CASE(roles_may_run_on_other_hosts) {
+  const auto r = parse_recipe("model: /m\nroles: {expert_shard: 2}\ncluster_host: 10.0.0.1\n"
+                              "sites: {expert_shard-1: {host: 10.0.0.2, command: ssh gpu2}}\n",
+                              "dir/cluster.yaml");
+
+  BOOST_REQUIRE(r);
+  BOOST_TEST(r->cluster_host == "10.0.0.1");
+  BOOST_TEST(r->sites.size() == 1);
+  BOOST_TEST(r->sites.at("expert_shard-1").host == "10.0.0.2");
+  BOOST_TEST(r->sites.at("expert_shard-1").command == "ssh gpu2");
+}
+
+BOOST_AUTO_TEST_CASE(sites_of_roles_that_are_not_there_or_lack_something_are_refused) {
+  BOOST_TEST(refusal("model: m\nsites: {expert_shard-1: {host: h, command: c}}") ==
+             "dir/cluster.yaml: sites: unknown role \"expert_shard-1\"");
+  BOOST_TEST(refusal("model: m\nsites: {router-0: {host: h, command: c}}") ==
+             "dir/cluster.yaml: sites: unknown role \"router-0\"");
+  BOOST_TEST(refusal("model: m\nsites: {kv_cache-0: {host: h}}") ==
+             "dir/cluster.yaml: sites: kv_cache-0: host and command, or neither");
+  BOOST_TEST(refusal("model: m\nsites: [a]") == "dir/cluster.yaml: sites: expected keys and values");
 }
 
 BOOST_AUTO_TEST_CASE(text_that_is_no_yaml_is_refused) {
