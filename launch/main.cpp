@@ -31,6 +31,7 @@ int main(int argc, char** argv) {
   troupe::launch::add_chat(app);
   troupe::launch::add_submit(app);
   troupe::launch::add_bench(app);
+  troupe::launch::add_plan(app);
   try {
     CLI11_PARSE(app, argc, argv);
   } catch (const std::exception& e) {

@@ -18,5 +18,6 @@ void add_status(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_chat(CLI::App& app);
 void add_submit(CLI::App& app);
+void add_plan(CLI::App& app);
 
 } // namespace troupe::launch

@@ -119,12 +119,15 @@ result<model::model_config> named_shape(std::string_view name, int moe_layers) {
     c.vocab_size = 32768, c.hidden_size = 1024, c.layer_count = 13, c.head_count = 8, c.q_lora_rank = 512;
     c.intermediate_size = 4096, c.moe_intermediate_size = 384;
     c.expert_count = 32, c.group_count = 4, c.topk_group = 2, c.experts_per_token = 6;
-  } else if (name == "r1-slice") {
-    c.vocab_size = 129280, c.hidden_size = 7168, c.layer_count = 1 + moe_layers, c.head_count = 128;
-    c.q_lora_rank = 1536, c.intermediate_size = 18432, c.moe_intermediate_size = 2048, c.mtp_layer_count = 0;
+  } else if (name == "r1" || name == "r1-slice") {
+    const bool whole = name == "r1";
+    c.first_k_dense_replace = whole ? 3 : 1;
+    c.layer_count = whole ? 61 : 1 + moe_layers, c.mtp_layer_count = whole ? 1 : 0;
+    c.vocab_size = 129280, c.hidden_size = 7168, c.head_count = 128;
+    c.q_lora_rank = 1536, c.intermediate_size = 18432, c.moe_intermediate_size = 2048;
     c.expert_count = 256, c.group_count = 8, c.topk_group = 4, c.experts_per_token = 8;
   } else {
-    return error{errc::not_found, "no shape '" + std::string(name) + "': tiny, small, r1-slice"};
+    return error{errc::not_found, "no shape '" + std::string(name) + "': tiny, small, r1-slice, r1"};
   }
   return c;
 }

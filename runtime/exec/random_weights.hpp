@@ -23,7 +23,7 @@ class random_weights final : public weight_source {
 };
 
 /// "tiny" (T0 of model-spec.md section 14), "small" (0.6 B parameters, 0.2 B active, R1's per-head dimensions),
-/// "r1-slice" (R1's dimensions, one dense and `moe_layers` MoE layers: 11.5 GB each in FP8).
+/// "r1" and "r1-slice" (its dimensions, one dense and `moe_layers` MoE layers: 11.5 GB each in FP8).
 /// Errors: not_found, naming the shapes there are.
 result<model::model_config> named_shape(std::string_view name, int moe_layers = 1);
 
