@@ -50,6 +50,12 @@ class progress_coordinator final : public caf::scheduler::coordinator<caf::polic
 
   progress_clock& clock() noexcept override { return clock_; }
 
+  /// Whatever is still set holds its actor, and ~actor_system waits until nobody holds a detached one.
+  void stop() override {
+    coordinator::stop();
+    clock_.cancel_all();
+  }
+
  private:
   progress_clock clock_;
 };
