@@ -1,6 +1,9 @@
 #include "launch/role_parts.hpp"
 
+#include "launch/load_log.hpp"
+#include "runtime/core/log.hpp"
 #include "runtime/exec/local_expert_client.hpp"
+#include "runtime/model/weight_plan.hpp"
 
 #include <algorithm>
 #include <numeric>
@@ -12,6 +15,16 @@ result<opened_model> open_model(const std::string& dir) {
   TROUPE_ASSIGN(auto config, model::load_config(dir));
   TROUPE_ASSIGN(auto weights, model::checkpoint::open(dir));
   return opened_model{std::move(config), std::move(weights)};
+}
+
+result<void> keep_attention(opened_model& model) {
+  const auto& [config, weights] = model;
+  return model::keep_plan(model::plan_attention(config, model::has_mtp(weights, config)), model.weights, config);
+}
+
+result<void> keep_experts(opened_model& model, std::span<const expert_index> experts) {
+  const auto& [config, weights] = model;
+  return model::keep_plan(model::plan_experts(config, experts, model::has_mtp(weights, config)), model.weights, config);
 }
 
 int threads_of(const serving_options& options, int roles_beside_it) {
@@ -34,6 +47,9 @@ result<compute_device> open_compute_device(const serving_options& options, int n
   cpu.isa = kernels::best_isa();
   if (!cpu.isa) return error{errc::unsupported, "the CPU engine needs AVX2 and FMA; this machine has neither"};
   cpu.pool = std::make_shared<kernels::thread_pool>(threads_of(options, roles_beside_it));
+  cpu.progress = [says = load_log(clock::now())](std::int64_t done, std::int64_t count) mutable {
+    if (const auto line = says.on_progress(done, count, clock::now())) log::info("{}", *line);
+  };
   return device;
 }
 

@@ -10,6 +10,7 @@
 #include "runtime/model/config.hpp"
 
 #include <memory>
+#include <span>
 #include <string>
 
 namespace troupe::launch {
@@ -21,6 +22,11 @@ struct opened_model {
 
 /// Errors: bad_input or unsupported, naming file and reason.
 result<opened_model> open_model(const std::string& dir);
+
+/// Unmap what the role does not read: an expert_shard never maps attention weights. Errors: bad_input, naming file,
+/// tensor and reason.
+result<void> keep_attention(opened_model& model);
+result<void> keep_experts(opened_model& model, std::span<const expert_index> experts);
 
 /// How many compute threads a role gets: as asked for, or the machine's cores shared by `roles_beside_it`.
 int threads_of(const serving_options& options, int roles_beside_it);

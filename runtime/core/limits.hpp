@@ -120,6 +120,7 @@ inline constexpr std::chrono::seconds health_patience{60};
 /// How long a role may load its weights: 685 GB at 0.4 GB/s.
 inline constexpr std::chrono::seconds start_timeout{1'800};
 inline constexpr std::chrono::milliseconds drain_timeout{20'000};
+inline constexpr std::chrono::seconds load_log_interval{5};
 inline constexpr int restart_intensity = 3;               // restarts of one role ...
 inline constexpr std::chrono::seconds restart_period{60}; // ... within this time before giving up
 inline constexpr std::chrono::milliseconds restart_delay_min{100};

@@ -91,6 +91,20 @@ result<tensor_view> checkpoint::require(std::string_view name, std::span<const s
   return view;
 }
 
+void checkpoint::keep(std::vector<std::span<const std::byte>> wanted) {
+  const auto begin_of = [](const auto& part) { return part.data(); };
+  std::ranges::sort(wanted, {}, begin_of);
+  /// Those that begin in [from, from + bytes).
+  const auto within = [&](std::span<const std::byte> bytes) {
+    const auto first = std::ranges::lower_bound(wanted, bytes.data(), {}, begin_of);
+    const auto last = std::ranges::lower_bound(wanted, bytes.data() + bytes.size(), {}, begin_of);
+    return std::span(first, last);
+  };
+  for (auto& [name, tensor] : state_->tensors)
+    if (within(tensor.view.bytes).empty()) tensor.view.bytes = {};
+  for (auto& shard : state_->shards) shard.file.keep(within(shard.file.bytes()));
+}
+
 std::vector<std::string> checkpoint::names() const {
   std::vector<std::string> names;
   for (const auto& [name, tensor] : state_->tensors) names.push_back(name);

@@ -25,7 +25,7 @@ struct tensor_view {
 };
 
 /// The tensors of a model. Opening maps the files and parses their headers; no tensor byte is read before it is used,
-/// so an expert_shard never touches attention weights. Thread-safe once open.
+/// and keep() unmaps what a role does not need. Thread-safe once open.
 class checkpoint {
  public:
   /// Maps the shards named by the index (or model.safetensors). Errors: bad_input naming file, tensor and reason.
@@ -35,6 +35,10 @@ class checkpoint {
   const tensor_view* find(std::string_view name) const;
   /// The tensor called `name` with exactly this shape; errors name file, tensor, expected and found shape.
   result<tensor_view> require(std::string_view name, std::span<const std::int64_t> shape) const;
+
+  /// Unmaps everything but `wanted`, bytes of this checkpoint's tensors. Tensors without any of them keep type and
+  /// shape, and have no bytes.
+  void keep(std::vector<std::span<const std::byte>> wanted);
 
   /// Every tensor of the files in alphabetical order, those of dtypes that find() hides too.
   std::vector<std::string> names() const;

@@ -1,5 +1,6 @@
 #include "runtime/model/mapped_file.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -9,6 +10,13 @@
 #include <unistd.h>
 
 namespace troupe::model {
+namespace {
+
+void unmap(std::span<const std::byte> part) {
+  if (!part.empty()) ::munmap(const_cast<std::byte*>(part.data()), part.size());
+}
+
+} // namespace
 
 result<mapped_file> mapped_file::open(const std::filesystem::path& path) {
   const auto failed = [&](int number) {
@@ -27,8 +35,28 @@ result<mapped_file> mapped_file::open(const std::filesystem::path& path) {
   return mapped_file({static_cast<const std::byte*>(data), size});
 }
 
+void mapped_file::keep(std::span<const std::span<const std::byte>> wanted) {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  std::vector<std::span<const std::byte>> kept;
+  std::size_t end = 0; // of the pages that are dealt with
+  const auto drop_until = [&](std::size_t begin) {
+    if (begin > end) unmap(bytes_.subspan(end, begin - end));
+  };
+  for (const auto& part : wanted) {
+    const auto at = static_cast<std::size_t>(part.data() - bytes_.data());
+    const auto begin = std::max(end, at / page * page);
+    const auto after = std::min(bytes_.size(), (at + part.size() + page - 1) / page * page);
+    if (part.empty() || after <= begin) continue;
+    drop_until(begin);
+    kept.push_back(bytes_.subspan(begin, after - begin));
+    end = after;
+  }
+  drop_until(bytes_.size());
+  mapped_ = std::move(kept);
+}
+
 mapped_file::~mapped_file() {
-  if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+  for (const auto& part : mapped_) unmap(part);
 }
 
 } // namespace troupe::model

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <span>
 #include <utility>
+#include <vector>
 
 namespace troupe::model {
 
@@ -16,18 +17,25 @@ class mapped_file {
   /// checkpoints must not be changed under a running server.
   static result<mapped_file> open(const std::filesystem::path& path);
 
+  /// The whole file; what keep() has dropped must not be read.
   std::span<const std::byte> bytes() const { return bytes_; }
 
-  mapped_file(mapped_file&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+  /// Unmaps all pages that hold no byte of `wanted`, parts of bytes() in ascending order.
+  void keep(std::span<const std::span<const std::byte>> wanted);
+
+  mapped_file(mapped_file&& other) noexcept
+      : bytes_(std::exchange(other.bytes_, {})), mapped_(std::exchange(other.mapped_, {})) {}
   mapped_file& operator=(mapped_file&& other) noexcept {
     std::swap(bytes_, other.bytes_);
+    std::swap(mapped_, other.mapped_);
     return *this;
   }
   ~mapped_file();
 
  private:
-  explicit mapped_file(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  explicit mapped_file(std::span<const std::byte> bytes) : bytes_(bytes), mapped_{bytes} {}
   std::span<const std::byte> bytes_;
+  std::vector<std::span<const std::byte>> mapped_; ///< whole pages, ascending
 };
 
 } // namespace troupe::model

@@ -86,6 +86,26 @@ void planner::ffn(const std::string& prefix, std::int64_t width) {
   matrix(prefix + "down_proj.weight", c_.hidden_size, width);
 }
 
+/// Where the plan's tensors lie, scales included.
+result<std::vector<std::span<const std::byte>>> parts_of(const weight_plan& plan, const checkpoint& from,
+                                                         const model_config& config) {
+  std::vector<std::span<const std::byte>> parts;
+  const auto add = [&](const std::byte* data, std::int64_t bytes) {
+    parts.emplace_back(data, static_cast<std::size_t>(bytes));
+  };
+  for (const auto& [name, shape] : plan) {
+    if (shape.size() == 1) {
+      TROUPE_ASSIGN(const auto values, load_vector(from, name, shape[0]));
+      parts.push_back(from.find(name)->bytes);
+      continue;
+    }
+    TROUPE_ASSIGN(const auto w, load_matrix(from, config, name, shape[0], shape[1]));
+    add(w.data, w.rows * w.cols * static_cast<std::int64_t>(bytes_of(w.type)));
+    if (w.scales) add(w.scales, 4 * kernels::ceil_div(w.rows, w.block_rows) * kernels::ceil_div(w.cols, w.block_cols));
+  }
+  return parts;
+}
+
 } // namespace
 
 weight_plan plan_attention(const model_config& config, bool with_mtp) {
@@ -109,18 +129,16 @@ bool has_mtp(const checkpoint& from, const model_config& config) {
 }
 
 result<std::int64_t> check_plan(const weight_plan& plan, const checkpoint& from, const model_config& config) {
+  TROUPE_ASSIGN(const auto parts, parts_of(plan, from, config));
   std::int64_t bytes = 0;
-  for (const auto& [name, shape] : plan) {
-    if (shape.size() == 1) {
-      TROUPE_ASSIGN(const auto values, load_vector(from, name, shape[0]));
-      bytes += static_cast<std::int64_t>(from.find(name)->bytes.size());
-      continue;
-    }
-    TROUPE_ASSIGN(const auto w, load_matrix(from, config, name, shape[0], shape[1]));
-    bytes += w.rows * w.cols * static_cast<std::int64_t>(bytes_of(w.type));
-    if (w.scales) bytes += 4 * kernels::ceil_div(w.rows, w.block_rows) * kernels::ceil_div(w.cols, w.block_cols);
-  }
+  for (const auto& part : parts) bytes += static_cast<std::int64_t>(part.size());
   return bytes;
+}
+
+result<void> keep_plan(const weight_plan& plan, checkpoint& from, const model_config& config) {
+  TROUPE_ASSIGN(auto parts, parts_of(plan, from, config));
+  from.keep(std::move(parts));
+  return {};
 }
 
 } // namespace troupe::model

@@ -33,4 +33,7 @@ bool has_mtp(const checkpoint& from, const model_config& config);
 /// Errors: bad_input naming file, tensor and reason.
 result<std::int64_t> check_plan(const weight_plan& plan, const checkpoint& from, const model_config& config);
 
+/// Unmaps everything of `from` that the plan does not read. Errors: as check_plan.
+result<void> keep_plan(const weight_plan& plan, checkpoint& from, const model_config& config);
+
 } // namespace troupe::model

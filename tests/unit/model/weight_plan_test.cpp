@@ -7,6 +7,8 @@
 #include <boost/test/unit_test.hpp>
 
 #include <algorithm>
+#include <cstdio>
+#include <fstream>
 #include <numeric>
 
 using namespace troupe;
@@ -53,6 +55,19 @@ std::vector<std::string> names(const weight_plan& plan) {
   std::vector<std::string> list;
   for (const auto& tensor : plan) list.push_back(tensor.name);
   return list;
+}
+
+/// Bytes of safetensors files of `dir` that this process has mapped.
+std::int64_t mapped_bytes(const std::filesystem::path& dir) {
+  std::ifstream maps("/proc/self/maps");
+  std::int64_t sum = 0;
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find(dir.string()) == line.npos) continue;
+    std::uint64_t begin = 0, end = 0;
+    std::sscanf(line.c_str(), "%lx-%lx", &begin, &end);
+    sum += static_cast<std::int64_t>(end - begin);
+  }
+  return sum;
 }
 
 /// Every name that both plans together read, with the scales that the checkpoint has beside them, sorted.
@@ -150,6 +165,29 @@ BOOST_AUTO_TEST_CASE(covers_whole_checkpoints_with_every_tensor_once) {
       BOOST_TEST(bytes == expected);
     }
   }
+}
+
+BOOST_AUTO_TEST_CASE(a_shard_keeps_nothing_mapped_but_its_experts) {
+  const auto dir = std::filesystem::path(TROUPE_SOURCE_DIR) / "examples/demo_model";
+  const auto config = load_config(dir).value();
+  const auto all = checkpoint::open(dir).value();
+  auto own = checkpoint::open(dir).value();
+  const auto plan = plan_experts(config, experts(4, 3), has_mtp(own, config));
+  const auto mapped_before = mapped_bytes(dir);
+
+  keep_plan(plan, own, config).value();
+
+  const auto bytes = check_plan(plan, own, config).value();
+  const auto page = std::int64_t{4096};
+  const auto own_mapped = mapped_bytes(dir) - mapped_before / 2;
+  BOOST_TEST(own_mapped >= bytes);
+  BOOST_TEST(own_mapped <= bytes + 2 * page * static_cast<std::int64_t>(2 * plan.size()));
+  BOOST_TEST(own_mapped < mapped_before / 8);
+  for (const auto& [name, shape] : plan)
+    BOOST_TEST(std::ranges::equal(own.find(name)->bytes, all.find(name)->bytes), name);
+  const auto* foreign = own.find("model.layers.0.self_attn.o_proj.weight");
+  BOOST_TEST(foreign->bytes.empty());
+  BOOST_TEST((foreign->type == kernels::tensor_type::f8_e4m3));
 }
 
 BOOST_AUTO_TEST_CASE(finds_a_tensor_that_is_missing_before_anything_is_loaded) {
