@@ -13,6 +13,7 @@ using self_pointer = expert_shard_actor::stateful_pointer<expert_shard_state>;
 rows_done compute(expert_desk& desk, const dispatch_rows& message) {
   const auto begin = clock::now();
   auto output = desk.parts->engine->run(message.batch);
+  ++desk.answered;
   if (!output) return {message.ticket, {}, output.error().message};
   desk.pace.learn(message.batch.experts.size(), clock::now() - begin);
   return {message.ticket, std::move(*output), {}};
@@ -32,7 +33,6 @@ expert_helper_actor::behavior_type expert_helper(std::shared_ptr<expert_desk> de
 /// Batches are never computed at the same time: while the helper has some, all go there.
 caf::result<rows_done> take(self_pointer self, const dispatch_rows& message) {
   auto& state = self->state;
-  ++state.steps;
   if (state.desk->with_helper == 0 && state.desk->pace.within(message.batch.experts.size(), limits::inline_batch_max))
     return compute(*state.desk, message);
   ++state.desk->with_helper;
@@ -49,8 +49,8 @@ expert_shard_actor::behavior_type expert_shard(self_pointer self, std::shared_pt
   return {
       [self](const dispatch_rows& message) { return take(self, message); },
       [self](report_atom) {
-        const auto& p = *self->state.desk->parts;
-        self->send(p.supervisor, role_progress{p.process, {self->state.steps}});
+        const auto& [p, pace, answered, with_helper] = *self->state.desk;
+        self->send(p->supervisor, role_progress{p->process, {answered, with_helper}});
         self->delayed_send(self, limits::heartbeat_interval, report_atom_v);
       },
       [self](drain_atom) {

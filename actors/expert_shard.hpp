@@ -34,14 +34,14 @@ using expert_helper_actor = caf::typed_actor<
 struct expert_desk {
   std::shared_ptr<expert_shard_parts> parts;
   moe::pace pace;
-  std::atomic<int> with_helper{0}; ///< batches
+  std::atomic<std::uint64_t> answered{0}; ///< batches: the shard's progress
+  std::atomic<std::int32_t> with_helper{0};
 };
 
 struct expert_shard_state {
   static inline const char* name = "expert_shard";
   std::shared_ptr<expert_desk> desk;
   expert_helper_actor helper;
-  std::uint64_t steps = 0; ///< batches taken
 };
 
 /// Spawn with `system.spawn(expert_shard, parts)`. Whoever spawns it publishes it and tells the supervisor.

@@ -151,7 +151,7 @@ using router_actor = caf::typed_actor<
     caf::reacts_to<cluster_view>,
     // Sends its progress to the supervisor.
     caf::reacts_to<report_atom>,
-    // The drain has taken limits::drain_timeout: ends what is left with finish_reason::failed.
+    // The drain has taken router_options::drain_timeout: ends what is left with finish_reason::failed.
     caf::reacts_to<retry_atom>,
     // Admits nothing more; answers when the last request has ended.
     caf::replies_to<drain_atom>::with<drained_atom>>;

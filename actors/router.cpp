@@ -74,10 +74,10 @@ void report(self_pointer self) {
 }
 
 caf::typed_response_promise<drained_atom> drain(self_pointer self) {
-  self->state.core.drain();
+  const auto patience = self->state.core.drain();
   self->state.drains.push_back(self->make_response_promise<drained_atom>());
   const auto promise = self->state.drains.back();
-  self->delayed_send(self, limits::drain_timeout, retry_atom_v);
+  self->delayed_send(self, patience, retry_atom_v);
   answer_drains(self);
   return promise;
 }

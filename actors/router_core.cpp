@@ -111,7 +111,10 @@ token_event router_core::end(const entry& e, finish_reason why) const {
   return last;
 }
 
+/// A router computes nothing that could stand still while this runs, so looking after its requests is a step: during a
+/// long prefill there is no other.
 std::vector<token_event> router_core::expire(time_point now) {
+  ++steps_;
   std::vector<token_event> out;
   for (const auto& [id, e] : journal_)
     if (!e.kv_cache && now - e.waiting_since > limits::dispatch_timeout) out.push_back(end(e, finish_reason::failed));

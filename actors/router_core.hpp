@@ -12,6 +12,7 @@
 #include "runtime/core/result.hpp"
 #include "runtime/policy/admission.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -26,6 +27,7 @@ struct router_options {
   std::int32_t vocab_size = 0;
   std::int32_t max_num_seqs = limits::max_num_seqs_default;        ///< what a kv_cache runs at once ...
   std::size_t waiting_requests_max = limits::waiting_requests_max; ///< ... and how many may be open beyond that
+  std::chrono::milliseconds drain_timeout = limits::drain_timeout; ///< how long a drain waits for running requests
 };
 
 class router_core {
@@ -53,17 +55,22 @@ class router_core {
   /// These serve now. Requests of all others wait again.
   void set_kv_caches(std::span<const process_id> serving, time_point now);
 
-  /// Ends requests that have waited for a kv_cache longer than limits::dispatch_timeout: their last events.
+  /// Ends requests that have waited for a kv_cache longer than limits::dispatch_timeout: their last events. Call it at
+  /// every heartbeat.
   std::vector<token_event> expire(time_point now);
   /// Ends every request, at the end of a drain.
   std::vector<token_event> abandon();
 
-  void drain() { draining_ = true; }
+  /// Nothing is admitted any more. Returns how long what runs may take: then abandon() it.
+  std::chrono::milliseconds drain() {
+    draining_ = true;
+    return options_.drain_timeout;
+  }
   bool draining() const { return draining_; }
   std::int32_t running() const { return static_cast<std::int32_t>(journal_.size()) - waiting(); }
   std::int32_t waiting() const;
   bool idle() const { return journal_.empty(); }
-  /// Progress counter: events passed on.
+  /// Progress counter: events passed on, and heartbeats.
   std::uint64_t steps() const { return steps_; }
 
  private:

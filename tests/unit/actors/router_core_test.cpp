@@ -145,4 +145,16 @@ BOOST_AUTO_TEST_CASE(a_request_without_a_kv_cache_fails_after_dispatch_timeout) 
   BOOST_TEST(core.idle());
 }
 
+BOOST_AUTO_TEST_CASE(moves_at_every_heartbeat_even_while_a_long_prompt_has_no_token_yet) {
+  auto core = ready_core();
+  core.submit(request(1), t0).value();
+  core.assign();
+  const auto before = core.steps();
+
+  core.expire(t0 + limits::heartbeat_interval);
+
+  BOOST_TEST(core.running() == 1);
+  BOOST_TEST(core.steps() > before);
+}
+
 BOOST_AUTO_TEST_SUITE_END()
