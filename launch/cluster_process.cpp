@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <thread>
@@ -141,6 +142,14 @@ class cluster_process {
   int failures_ = 0;
 };
 
+/// The only process there is stands still: whoever started it can start it again, which a hanging one would not tell.
+void end_this_process(std::int64_t) {
+  log::error("a step took longer than {} s; a smaller --max-num-batched-tokens makes steps shorter",
+             limits::health_patience.count());
+  log::default_logger()->flush();
+  std::_Exit(1);
+}
+
 result<kv_cache_actor> start_kv_cache(caf::actor_system& system, const recipe& plan, const front& house) {
   TROUPE_ASSIGN(const auto assignment, join(system, house.supervisor(), "kv_cache-0"));
   TROUPE_ASSIGN(const auto model, open_model(plan.serving.model_dir));
@@ -155,14 +164,15 @@ result<kv_cache_actor> start_kv_cache(caf::actor_system& system, const recipe& p
 result<void> run_in_processes(const recipe& plan, const visitor& visit) { return cluster_process(plan, visit).run(); }
 
 result<void> run_in_one_process(const recipe& plan, const visitor& visit) {
-  boost::asio::io_context loop;
-  boost::asio::signal_set stop(loop, SIGTERM, SIGINT);
-  stop.async_wait([](auto, int) {});
+  leave_at_once_on({SIGTERM, SIGINT});
   system_config config(reach::network, 2); // other processes reach the job gateway
   caf::actor_system system(config);
   net::carrier carrier(system);
-  TROUPE_ASSIGN(const auto house, front::open(system, carrier, plan, {}));
+  TROUPE_ASSIGN(const auto house, front::open(system, carrier, plan, {.kill = end_this_process}));
   TROUPE_ASSIGN(const auto kv_cache, start_kv_cache(system, plan, *house));
+  boost::asio::io_context loop;
+  boost::asio::signal_set stop(loop, SIGTERM, SIGINT);
+  stop.async_wait([](auto, int) {});
 
   if (!visit) loop.run();
   if (visit && wait_until_ready(house->service(), loop)) visit(*house);

@@ -35,7 +35,7 @@ result<std::unique_ptr<front>> front::open(caf::actor_system& system, net::carri
   serving.max_model_len = std::min(serving.max_model_len, config.max_position_embeddings);
   const text_options text{plan.front.served_model_name, plan.front.chat_template, serving.max_model_len, serving.seed};
   TROUPE_ASSIGN(auto loaded, load_text_side(serving.model_dir, text));
-  std::unique_ptr<front> out(new front(system, std::move(loaded)));
+  std::unique_ptr<front> out(new front(system, std::move(loaded), std::chrono::seconds(plan.front.drain_timeout_s)));
   TROUPE_TRY(out->start_router(config, serving, plan.size, std::move(processes)));
   TROUPE_TRY(out->open_gateways(carrier, plan.front));
   return out;
@@ -57,6 +57,7 @@ result<void> front::start_router(const model::model_config& config, const servin
   options.max_model_len = serving.max_model_len;
   options.vocab_size = config.vocab_size;
   options.max_num_seqs = serving.max_num_seqs;
+  options.drain_timeout = drain_timeout_;
   router_ = system_.spawn(router, router_parts{assignment.process, options, supervisor_});
   service_ = std::make_unique<router_service>(system_, router_, supervisor_);
   return {};
@@ -81,7 +82,7 @@ result<void> front::open_gateways(net::carrier& carrier, const front_options& op
 void front::drain() {
   log::info("draining: no new requests");
   http_->drain();
-  launch::drain(system_, caf::actor_cast<caf::actor>(router_), limits::drain_timeout + limits::rpc_timeout);
+  launch::drain(system_, caf::actor_cast<caf::actor>(router_), drain_timeout_ + limits::rpc_timeout);
   launch::drain(system_, caf::actor_cast<caf::actor>(supervisor_), limits::rpc_timeout);
 }
 

@@ -13,6 +13,7 @@
 
 #include <caf/actor_system.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -20,12 +21,12 @@
 
 namespace troupe::launch {
 
-/// Who starts and kills role processes, and ends the cluster when one dies too often; empty functions where all roles
-/// live in this process.
+/// Who starts and kills role processes, and ends the cluster when one dies too often. As they stand here: nobody, where
+/// all roles live in this process.
 struct process_calls {
-  std::function<void(const std::string& name)> start;
-  std::function<void(std::int64_t pid)> kill;
-  std::function<void(const std::string& name)> give_up;
+  std::function<void(const std::string& name)> start = [](const std::string&) {};
+  std::function<void(std::int64_t pid)> kill = [](std::int64_t) {};
+  std::function<void(const std::string& name)> give_up = [](const std::string&) {};
 };
 
 class front {
@@ -41,11 +42,12 @@ class front {
   generation_service& service() { return *service_; }
 
   /// Refuses new requests and waits until the last one has ended; then lets roles go without replacing them. Blocks for
-  /// limits::drain_timeout at most.
+  /// front_options::drain_timeout_s at most.
   void drain();
 
  private:
-  front(caf::actor_system& system, text_side text) : system_(system), text_(std::move(text)) {}
+  front(caf::actor_system& system, text_side text, std::chrono::seconds drain_timeout)
+      : system_(system), text_(std::move(text)), drain_timeout_(drain_timeout) {}
 
   result<void> start_router(const model::model_config& config, const serving_options& serving, const company_size& size,
                             process_calls processes);
@@ -53,6 +55,7 @@ class front {
 
   caf::actor_system& system_;
   text_side text_;
+  std::chrono::seconds drain_timeout_;
   supervisor_actor supervisor_;
   router_actor router_;
   std::unique_ptr<router_service> service_;

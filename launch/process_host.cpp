@@ -84,6 +84,10 @@ void die_with_parent(pid_t parent) {
   if (getppid() != parent) std::_Exit(1);
 }
 
+void leave_at_once_on(std::initializer_list<int> signals) {
+  for (const int signal : signals) std::signal(signal, [](int) { _exit(0); });
+}
+
 void accept_sigterm() {
   const auto held = only_sigterm();
   pthread_sigmask(SIG_UNBLOCK, &held, nullptr);

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include <functional>
+#include <initializer_list>
 #include <map>
 #include <string>
 #include <vector>
@@ -40,6 +41,10 @@ class process_host {
 
 /// In the child, first thing: end with the parent. Ends at once if the parent is gone already.
 void die_with_parent(pid_t parent);
+
+/// From now on these signals end this process at once, with status 0, until somebody handles them otherwise: while
+/// weights are loaded there is nothing to drain.
+void leave_at_once_on(std::initializer_list<int> signals);
 
 /// In the child, as soon as it handles SIGTERM: process_host starts it with the signal held back, so that none is lost.
 void accept_sigterm();

@@ -80,6 +80,7 @@ result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path
                     {"port", into(r.front.port)},
                     {"served_model_name", into(r.front.served_model_name)},
                     {"chat_template", into(r.front.chat_template)},
+                    {"drain_timeout_s", into(r.front.drain_timeout_s)},
                     {"roles", into(roles)},
                     {"cluster_host", into(r.cluster_host)},
                     {"sites", into(sites)},

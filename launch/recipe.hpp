@@ -22,6 +22,8 @@ struct front_options {
   std::string chat_template;         ///< "r1", "r1-0528", "v3"; empty: recognised from the checkpoint
   std::vector<std::string> api_keys; ///< empty: nobody is asked for one. Never in a recipe: files are shared
   bool any_interface = false;        ///< allows 0.0.0.0 and ::
+  std::int32_t drain_timeout_s =
+      static_cast<std::int32_t>(limits::drain_timeout.count() / 1000); ///< for running requests
 };
 
 /// Where a role runs that does not run on this host.

@@ -12,6 +12,8 @@ void add_front_flags(CLI::App& app, front_options& front) {
       ->check(CLI::IsMember({"r1", "r1-0528", "v3"}));
   app.add_option("--api-key", front.api_keys, "asked for in every request; several are valid at once, for rotation")
       ->envname("TROUPE_API_KEY");
+  app.add_option("--drain-timeout", front.drain_timeout_s, "seconds that running requests get to end after SIGTERM")
+      ->check(CLI::Range(0, 86'400));
   app.add_flag("--i-know", front.any_interface, "allow --host 0.0.0.0, which every network of this machine reaches");
 }
 

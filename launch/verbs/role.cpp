@@ -54,13 +54,14 @@ class role_process {
 
  private:
   result<void> serve() {
-    boost::asio::signal_set leave(loop_, SIGTERM);
-    leave.async_wait([](auto, int) {});
+    leave_at_once_on({SIGTERM});
     accept_sigterm();
     TROUPE_ASSIGN(const auto peer, carrier_.connect(flags_.supervisor));
     supervisor_ = caf::actor_cast<supervisor_actor>(peer);
     TROUPE_ASSIGN(const auto assignment, join(system_, supervisor_, flags_.name));
     TROUPE_ASSIGN(const auto role, start(assignment));
+    boost::asio::signal_set leave(loop_, SIGTERM);
+    leave.async_wait([](auto, int) {});
     const auto watcher = system_.spawn(&role_process::watch, this, peer, role); // lives as long as its handle
 
     loop_.run(); // until SIGTERM, or until the supervisor or the role is gone
@@ -72,19 +73,21 @@ class role_process {
   }
 
   result<caf::actor> start(const role_assignment& assignment) {
-    TROUPE_ASSIGN(const auto model, open_model(assignment.options.model_dir));
+    TROUPE_ASSIGN(auto model, open_model(assignment.options.model_dir));
     return flags_.name.starts_with("kv_cache") ? start_kv_cache(model, assignment) : start_shard(model, assignment);
   }
 
   /// While it steps, the expert_shards wait for it, and it waits while they work: each may use all cores.
-  result<caf::actor> start_kv_cache(const opened_model& model, const role_assignment& assignment) {
+  result<caf::actor> start_kv_cache(opened_model& model, const role_assignment& assignment) {
+    TROUPE_TRY(keep_attention(model));
     TROUPE_ASSIGN(const auto device, open_compute_device(assignment.options, number(), 1));
     auto experts = std::make_unique<actor_expert_client>(system_, supervisor_, element_of(model, device));
     TROUPE_ASSIGN(auto parts, make_kv_cache(model, assignment, device, supervisor_, std::move(experts)));
     return caf::actor_cast<caf::actor>(system_.spawn<caf::detached>(kv_cache, std::move(parts)));
   }
 
-  result<caf::actor> start_shard(const opened_model& model, const role_assignment& assignment) {
+  result<caf::actor> start_shard(opened_model& model, const role_assignment& assignment) {
+    TROUPE_TRY(keep_experts(model, assignment.placement.experts_of(assignment.shard)));
     const std::set<shard_id> shards(assignment.placement.owner.begin(), assignment.placement.owner.end());
     TROUPE_ASSIGN(const auto device,
                   open_compute_device(assignment.options, number(), static_cast<int>(shards.size())));
