@@ -12,7 +12,7 @@ namespace {
 
 /// What the slower of memory and tensor cores allows, as a fraction of the measured time; 0: no ceiling measured.
 double of_limit(const line& l, const ceilings& c) {
-  const bool bf16 = l.what.starts_with("MLA");
+  const bool bf16 = l.what.starts_with("MLA") || l.what.find("BF16") != l.what.npos;
   const double peak = bf16 ? c.bf16_tflops : c.fp8_tflops;
   const double memory_us = l.bytes / c.read_gbs / 1e3, compute_us = peak > 0 ? l.flop / peak / 1e6 : 0;
   return std::max(memory_us, compute_us) / l.us;
@@ -27,8 +27,12 @@ void print_heading(const ceilings& c) {
 }
 
 void print_row(const ceilings& c, const line& l) {
-  std::printf("| %s | %.1f | %.0f | %.0f | %.4g %s | %.2f | %.2f |\n", l.what.c_str(), l.us, l.bytes / l.us / 1e3,
-              l.tflops(), l.target, l.rate ? "TFLOP/s" : "us", l.ratio(), of_limit(l, c));
+  std::printf("| %s | %.1f | %.0f | %.0f |", l.what.c_str(), l.us, l.bytes / l.us / 1e3, l.tflops());
+  if (l.target > 0)
+    std::printf(" %.4g %s | %.2f |", l.target, l.rate ? "TFLOP/s" : "us", l.ratio());
+  else
+    std::printf(" | |");
+  std::printf(" %.2f |\n", of_limit(l, c));
   std::fflush(stdout);
 }
 

@@ -2,6 +2,7 @@
 #include "kernels/bench/cuda_rig.hpp"
 #include "kernels/cuda/fp8_linear.hpp"
 #include "kernels/cuda/prefill_gemm.hpp"
+#include "kernels/cuda/sm90_linear.hpp"
 
 #include <random>
 
@@ -47,6 +48,25 @@ line bench_linear(timer& t, int tokens, int rows, int cols, double target) {
   return l;
 }
 
+/// BF16 activations: what the engine's projections, shared experts and head run.
+line bench_wide(timer& t, bool fp8, int tokens, int rows, int cols, double target) {
+  arena a;
+  linear_args p;
+  const auto weights = std::size_t(rows) * cols;
+  p.weights = fp8 ? static_cast<const void*>(a.e4m3(weights, 1)) : a.bf16(weights, 1);
+  p.scales = fp8 ? a.floats(weights >> 14, 1e-4f, 2e-4f, 3) : nullptr;
+  p.x = a.bf16(std::size_t(tokens) * cols, 2), p.y = a.get<std::uint16_t>(std::size_t(tokens) * rows);
+  p.out = linear_out::bf16;
+  p.x_pitch = cols, p.y_pitch = rows, p.rows = rows, p.cols = cols, p.tokens = tokens;
+  line l{(fp8 ? "FP8 x BF16 M=" : "BF16 M=") + std::to_string(tokens) + " " + std::to_string(rows) + " x " +
+         std::to_string(cols)};
+  l.us = t.median_us([&](cudaStream_t s) { check(sm90_linear(p, s), "sm90_linear"); });
+  l.bytes = double(weights) * (fp8 ? 1 : 2) + double(tokens) * (2.0 * cols + 2.0 * rows);
+  l.flop = 2.0 * tokens * rows * cols;
+  l.target = target;
+  return l;
+}
+
 } // namespace
 
 std::vector<line> bench_products(timer& t) {
@@ -54,6 +74,14 @@ std::vector<line> bench_products(timer& t) {
           bench_linear(t, 1, 7168, 16384, 48.2),
           bench_linear(t, 64, 24576, 1536, 18.6),
           bench_linear(t, 64, 7168, 16384, 47.7),
+          bench_wide(t, true, 1, 24576, 1536, 19.7),
+          bench_wide(t, true, 1, 7168, 16384, 48.2),
+          bench_wide(t, true, 64, 24576, 1536, 18.6),
+          bench_wide(t, true, 64, 7168, 16384, 47.7),
+          bench_wide(t, true, 64, 36864, 7168, 0),
+          bench_wide(t, false, 1, 129280, 7168, 0),
+          bench_wide(t, false, 64, 129280, 7168, 0),
+          bench_wide(t, true, 512, 7168, 16384, 0),
           bench_contiguous(t, "contiguous gate_up", 8, 1024, 4096, 7168, 1407),
           bench_contiguous(t, "contiguous down", 8, 1024, 7168, 2048, 1288)};
 }

@@ -68,7 +68,7 @@ double library_tflops(timer& t, bool fp8);
 struct line {
   std::string what;
   double us = 0, bytes = 0, flop = 0;
-  double target = 0; ///< us, or TFLOP/s when `rate`
+  double target = 0; ///< us, or TFLOP/s when `rate`; 0: none
   bool rate = false;
   double tflops() const { return flop / us / 1e6; }
   /// Above 1: better than the target.

@@ -12,13 +12,11 @@
 // Rejected  parts read one float at a time from distributed shared memory: 32.8 us for 64 tokens; splits that balance
 //           the multiprocessors (2 and 7 of K, three CTAs an SM): 15.9 / 41.5, 28.5 / 48.2 us
 // Source    model-spec.md section 9
-#include "kernels/cuda/common/cluster.cuh"
 #include "kernels/cuda/common/launch.cuh"
+#include "kernels/cuda/common/strip_sum.cuh"
 #include "kernels/cuda/common/tensor_map.hpp"
 #include "kernels/cuda/common/wgmma.cuh"
 #include "kernels/cuda/fp8_linear.hpp"
-
-#include <cuda_bf16.h>
 
 #include <algorithm>
 
@@ -43,7 +41,7 @@ struct shared_layout {
   static constexpr int stages = Tokens <= 16 ? 6 : Tokens <= 32 ? 5 : 4;
   union {
     ring_slot<Tokens> ring[stages];
-    float parts[Tokens][strip_rows + 4]; // of this CTA's K range, once the ring is empty
+    strip_parts<Tokens, strip_rows> parts; // of this CTA's K range, once the ring is empty
   };
   float factors[blocks_max][Tokens]; // scale of the block's weights times scale of the token
   std::uint64_t full[stages], empty[stages];
@@ -139,39 +137,6 @@ __device__ void load_factors(shared_layout<Tokens>& s, const fp8_linear_args& ar
   ptx::named_barrier(1, consumer_threads);
 }
 
-__device__ void store(const fp8_linear_args& args, std::size_t token_at, int row, const float4& four) {
-  const float values[4] = {four.x, four.y, four.z, four.w};
-#pragma unroll
-  for (int i = 0; i < 4; ++i, ++row) {
-    if (row >= args.rows) return;
-    const float value = args.bias ? values[i] + args.bias[row] : values[i];
-    const std::size_t at = token_at + row;
-    if (args.out == fp8_linear_out::bf16)
-      static_cast<__nv_bfloat16*>(args.y)[at] = __float2bfloat16_rn(value);
-    else if (args.out == fp8_linear_out::f32)
-      static_cast<float*>(args.y)[at] = value;
-    else
-      static_cast<float*>(args.y)[at] += value;
-  }
-}
-
-// Every CTA of the strip adds and stores 128 / splits of its rows, four a thread.
-template <int Tokens>
-__device__ void add_parts(const shared_layout<Tokens>& s, const fp8_linear_args& args, int first_row, int first_token,
-                          int split, int splits) {
-  const int quads = strip_rows / splits / 4, tokens = min(Tokens, args.tokens - first_token);
-#pragma unroll 4
-  for (int i = threadIdx.x; i < quads * tokens; i += consumer_threads) {
-    const int r = (split * quads + i % quads) * 4, t = i / quads;
-    float4 sum = {};
-    for (int other = 0; other < splits; ++other) {
-      const float4 part = ptx::load_from(reinterpret_cast<const float4*>(&s.parts[t][r]), other);
-      sum.x += part.x, sum.y += part.y, sum.z += part.z, sum.w += part.w;
-    }
-    store(args, (first_token + t) * std::size_t(args.y_pitch), first_row + r, sum);
-  }
-}
-
 template <int Tokens>
 __global__ void __launch_bounds__(threads, 2)
     fp8_linear_kernel(const __grid_constant__ CUtensorMap weights, const __grid_constant__ CUtensorMap x,
@@ -206,7 +171,9 @@ __global__ void __launch_bounds__(threads, 2)
   }
   ptx::grid_launch_dependents();
   ptx::cluster_sync();
-  if (threadIdx.x < consumer_threads) add_parts<Tokens>(s, args, first_row, first_token, split, splits);
+  if (threadIdx.x < consumer_threads)
+    add_parts<consumer_threads, Tokens, strip_rows>(s.parts, args, first_token * std::size_t(args.y_pitch) + first_row,
+                                                    first_row, min(Tokens, args.tokens - first_token), split, splits);
   ptx::cluster_sync(); // nobody leaves while others read its parts
 }
 

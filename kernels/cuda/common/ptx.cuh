@@ -53,6 +53,14 @@ __device__ inline void copy_tile(void* dst, const CUtensorMap* map, std::uint64_
                "l"(map), "r"(shared_address(bar)), "r"(x), "r"(y), "l"(hint)
                : "memory");
 }
+/// The same out of a stack of matrices: one box of matrix z.
+__device__ inline void copy_tile(void* dst, const CUtensorMap* map, std::uint64_t* bar, int x, int y, int z,
+                                 std::uint64_t hint) {
+  asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint"
+               " [%0], [%1, {%3, %4, %5}], [%2], %6;" ::"r"(shared_address(dst)),
+               "l"(map), "r"(shared_address(bar)), "r"(x), "r"(y), "r"(z), "l"(hint)
+               : "memory");
+}
 /// `bytes` is a multiple of 16; both ends are 16-byte aligned.
 __device__ inline void copy_line(void* dst, const void* src, std::uint32_t bytes, std::uint64_t* bar) {
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
