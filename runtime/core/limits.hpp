@@ -91,8 +91,9 @@ inline constexpr std::size_t secret_bytes_min = 16; // of its text; shorter ones
 inline constexpr std::size_t secret_bytes_max = 4096;
 /// A peer is asked for a sign of life this often when nothing else came from it ...
 inline constexpr std::chrono::milliseconds ping_interval{200};
-/// ... and lost after so long without one: its progress thread stands still (SIGSTOP) or the link does.
-inline constexpr std::chrono::milliseconds ping_timeout{1'000};
+/// ... and lost after so long without one: its progress thread stands still (SIGSTOP, which has to be seen within a
+/// second) or the link does.
+inline constexpr std::chrono::milliseconds ping_timeout{900};
 /// How long a sender outside the progress thread waits for a peer that does not keep up, before its message is lost.
 inline constexpr std::chrono::milliseconds send_patience{1'000};
 inline constexpr std::size_t pinned_run_messages = 64; // that one actor handles before the wire is looked at again
