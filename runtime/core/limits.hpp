@@ -15,6 +15,7 @@ inline constexpr std::size_t tensor_rank_max = 16;
 inline constexpr std::size_t shards_max = 10'000;              // R1 has 163
 inline constexpr std::size_t json_file_bytes_max = 512u << 20; // the index of a 685 B model is 9 MB, a tokenizer 8 MB
 inline constexpr int json_depth_max = 64;
+inline constexpr std::size_t json_file_keys_max = 1u << 20; // of one object: a vocabulary, the tensors of an index
 
 // Tokenizer. A checkpoint's regular expressions run on a client's text.
 inline constexpr std::size_t tokenizer_file_bytes_max = 64u << 20;
@@ -28,6 +29,7 @@ inline constexpr std::uint32_t regex_heap_kib_max = 64u << 10;
 // One request (operations.md, section 4, "Limits").
 inline constexpr std::size_t http_body_bytes_max = 8u << 20;
 inline constexpr std::size_t http_header_bytes_max = 16u << 10;
+inline constexpr std::size_t http_json_keys_max = 1024; // of one object
 inline constexpr std::size_t http_connections_max = 4096;
 inline constexpr int http_fields_max = 100;
 inline constexpr std::size_t request_id_bytes_max = 128;      // of `x-request-id`
