@@ -1,6 +1,7 @@
 // The one binary. Every verb lives in launch/verbs; reading its file shows what is composed and how.
 #include "launch/verbs/verbs.hpp"
 #include "runtime/core/log.hpp"
+#include "runtime/model/bus_error.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -24,6 +25,7 @@ int main(int argc, char** argv) {
   app.parse_complete_callback([&] { troupe::init_log(log_level, "troupe"); });
 
   std::signal(SIGPIPE, SIG_IGN); // a client that goes away is an error of its socket
+  troupe::model::explain_bus_errors();
   troupe::launch::add_serve(app);
   troupe::launch::add_launch(app);
   troupe::launch::add_role(app);
