@@ -73,8 +73,12 @@ result<std::vector<token_event>> step_loop::step(time_point now) {
     first_logit += group.logit_rows;
   }
   const auto drafts = draft(plan, ends);
-  for (std::size_t i = 0; i < plan.groups.size(); ++i)
-    ends[i] == finish_reason::none ? scheduler_.commit(plan.groups[i], drafts[i]) : scheduler_.finish(plan.groups[i]);
+  for (std::size_t i = 0; i < plan.groups.size(); ++i) {
+    if (ends[i] == finish_reason::none)
+      scheduler_.commit(plan.groups[i], drafts[i]);
+    else
+      scheduler_.finish(plan.groups[i]);
+  }
 
   ++stats_.steps;
   stats_.stepped_at = now;
@@ -167,7 +171,10 @@ std::vector<token_id> step_loop::draft(const sched::step_plan& plan, const std::
   if (groups.empty()) return drafts;
   const auto guesses = engine_.draft(groups, experts_);
   // Without drafts, or with bad ones from a module whose KV has a hole now, the output is the same, only later.
-  if (!guesses || guesses->size() != groups.size()) return ++stats_.drafts_failed, drafts;
+  if (!guesses || guesses->size() != groups.size()) {
+    ++stats_.drafts_failed;
+    return drafts;
+  }
   for (std::size_t i = 0; i < groups.size(); ++i)
     if ((*guesses)[i] < engine_.info().vocab_size) drafts[origin[i]] = (*guesses)[i];
   return drafts;
