@@ -122,7 +122,7 @@ BOOST_AUTO_TEST_CASE(every_request_equals_the_oracle_whatever_happens) {
       sched::scheduler_options scheduling;
       scheduling.max_num_seqs = 1 + below(8);
       scheduling.max_num_batched_tokens = 1 + below(below(2) == 0 ? 8 : 80);
-      scheduling.kv_cache_ratio = below(2) == 0 ? 1.0 : 0.8;
+      scheduling.join_usage_max = below(2) == 0 ? 1.0 : 0.8;
       scheduling.speculate = below(3) > 0;
       cluster c(4 + below(4), scheduling, 1 << below(3), below(2) == 0 ? moe::element::f32 : moe::element::bf16);
       const bool faulty = below(3) == 0;
@@ -265,7 +265,7 @@ BOOST_AUTO_TEST_CASE(a_request_taken_over_goes_on_where_its_client_stands) {
 }
 
 BOOST_AUTO_TEST_CASE(prompt_logprobs_come_once_each_before_the_first_token) {
-  cluster c(3, {.max_num_batched_tokens = 7, .kv_cache_ratio = 1.0});
+  cluster c(3, {.max_num_batched_tokens = 7, .join_usage_max = 1.0});
   std::vector<token_id> prompt(100);
   for (std::size_t i = 0; i < prompt.size(); ++i) prompt[i] = static_cast<token_id>(i * i % 97);
   auto echo = request(1, prompt, 2);
