@@ -32,8 +32,12 @@ inline constexpr std::size_t http_header_bytes_max = 16u << 10;
 inline constexpr std::size_t http_json_keys_max = 1024; // of one object
 inline constexpr std::size_t http_connections_max = 4096;
 inline constexpr int http_fields_max = 100;
-inline constexpr std::size_t request_id_bytes_max = 128;      // of `x-request-id`
-inline constexpr std::chrono::seconds http_read_timeout{30};  // from the first byte of a request to its last
+inline constexpr std::size_t request_id_bytes_max = 128;     // of `x-request-id`
+inline constexpr std::chrono::seconds http_head_timeout{10}; // from the first byte of a request to its empty line
+/// A body that brings less than this in one window is too slow (64 bytes a second); so is one beyond the timeout.
+inline constexpr std::chrono::seconds http_body_window{10};
+inline constexpr std::size_t http_body_window_bytes = 640;
+inline constexpr std::chrono::seconds http_body_timeout{300};
 inline constexpr std::chrono::seconds http_idle_timeout{75};  // between two requests of one connection
 inline constexpr std::chrono::seconds http_write_timeout{30}; // one write of an answer
 inline constexpr std::chrono::seconds http_linger{5};         // at the end: for answers under way
