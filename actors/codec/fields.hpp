@@ -154,6 +154,13 @@ void each_field(const F& f, role_assignment& x) {
 }
 
 template <class F>
+void each_field(const F& f, step_histogram& x) {
+  using s = schema::StepHistogram;
+  f(&s::Builder::initSteps, &s::Reader::getSteps, x.steps);
+  f(&s::Builder::setRows, &s::Reader::getRows, x.rows);
+}
+
+template <class F>
 void each_field(const F& f, role_progress& x) {
   using s = schema::RoleProgress;
   f(&s::Builder::setProcess, &s::Reader::getProcess, x.process);
@@ -163,6 +170,9 @@ void each_field(const F& f, role_progress& x) {
   f(&s::Builder::setKvUsage, &s::Reader::getKvUsage, x.report.kv_usage);
   f(&s::Builder::setDraftsProposed, &s::Reader::getDraftsProposed, x.report.drafts_proposed);
   f(&s::Builder::setDraftsAccepted, &s::Reader::getDraftsAccepted, x.report.drafts_accepted);
+  f(&s::Builder::setPreemptions, &s::Reader::getPreemptions, x.report.preemptions);
+  f(&s::Builder::setPages, &s::Reader::getPages, x.report.pages);
+  f(&s::Builder::initStepRows, &s::Reader::getStepRows, x.report.step_rows);
 }
 
 template <class F>
@@ -243,6 +253,9 @@ void each_field(const F& f, role_status& x) {
   f(&s::Builder::setRestarts, &s::Reader::getRestarts, x.restarts);
   f(&s::Builder::setDraftsProposed, &s::Reader::getDraftsProposed, x.drafts_proposed);
   f(&s::Builder::setDraftsAccepted, &s::Reader::getDraftsAccepted, x.drafts_accepted);
+  f(&s::Builder::setPreemptions, &s::Reader::getPreemptions, x.preemptions);
+  f(&s::Builder::setPages, &s::Reader::getPages, x.pages);
+  f(&s::Builder::initStepRows, &s::Reader::getStepRows, x.step_rows);
 }
 
 template <class F>

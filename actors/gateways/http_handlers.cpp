@@ -49,7 +49,9 @@ http_reply status(const handler_context& context) {
                                  {"kv_usage", r.kv_usage},
                                  {"drafts_proposed", r.drafts_proposed},
                                  {"drafts_accepted", r.drafts_accepted},
-                                 {"restarts", r.restarts}});
+                                 {"restarts", r.restarts},
+                                 {"preemptions", r.preemptions},
+                                 {"pages", r.pages}});
   return json_reply(json::object{{"model", context.completions.text().model_name},
                                  {"version", context.options.version},
                                  {"ready", cluster.ready && !context.draining},

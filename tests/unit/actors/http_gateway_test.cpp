@@ -252,7 +252,9 @@ BOOST_AUTO_TEST_CASE(models_tokens_status_and_metrics_can_be_asked) {
   for (const std::string name :
        {"request_success_total", "time_to_first_token_seconds_bucket", "generation_tokens_total",
         "inter_token_latency_seconds_count", "e2e_request_latency_seconds_sum", "num_requests_running",
-        "num_requests_waiting", "kv_cache_usage_perc"})
+        "num_requests_waiting", "kv_cache_usage_perc", "num_preemptions_total", "iteration_tokens_total_bucket",
+        "request_queue_time_seconds_sum", "request_prefill_time_seconds_sum", "request_decode_time_seconds_sum",
+        "request_inference_time_seconds_count", "cache_config_info"})
     BOOST_TEST((metrics.find("troupe_" + name) != metrics.npos), name);
 }
 
