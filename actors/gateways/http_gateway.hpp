@@ -32,7 +32,9 @@ struct http_gateway_options {
   int threads = 2;                   ///< for sockets; as many more parse and tokenize
   std::string version;               ///< shown by /version
   http_patience patience{};
-  std::string job_address; ///< of the job gateway, "ucx://...", shown by /status for `troupe submit`
+  std::string server_info = "{}"; ///< a JSON object, shown by /server_info
+  bool replaces_roles = true;     ///< a role that is lost comes back by itself: no reason for /health to say 503
+  std::string job_address;        ///< of the job gateway, "ucx://...", shown by /status for `troupe submit`
 };
 
 class http_gateway {
