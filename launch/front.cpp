@@ -4,6 +4,7 @@
 #include "actors/router.hpp"
 #include "actors/supervisor.hpp"
 #include "launch/cluster_calls.hpp"
+#include "launch/role_parts.hpp"
 #include "runtime/core/log.hpp"
 #include "runtime/model/config.hpp"
 
@@ -34,6 +35,7 @@ std::string server_info(const serving_options& s, const company_size& size) {
                                                     {"model_path", s.model_dir},
                                                     {"device", s.device},
                                                     {"dtype", s.dtype},
+                                                    {"isa", s.isa},
                                                     {"max_num_seqs", s.max_num_seqs},
                                                     {"max_num_batched_tokens", s.max_num_batched_tokens},
                                                     {"max_model_len", s.max_model_len},
@@ -52,6 +54,10 @@ result<std::unique_ptr<front>> front::open(caf::actor_system& system, net::carri
   TROUPE_ASSIGN(const auto config, model::load_config(plan.serving.model_dir));
   auto serving = plan.serving;
   serving.max_model_len = std::min(serving.max_model_len, config.max_position_embeddings);
+  if (serving.device == "cpu") { // one set for all roles, on whatever hosts they run
+    TROUPE_ASSIGN(const auto isa, choose_isa(serving.isa));
+    serving.isa = kernels::name_of(isa);
+  }
   const text_options text{plan.front.served_model_name, plan.front.chat_template, serving.max_model_len, serving.seed};
   TROUPE_ASSIGN(auto loaded, load_text_side(serving.model_dir, text));
   std::unique_ptr<front> out(new front(system, std::move(loaded), std::chrono::seconds(plan.front.drain_timeout_s)));

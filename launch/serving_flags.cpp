@@ -32,6 +32,8 @@ void add_serving_flags(CLI::App& app, serving_options& serving) {
       ->check(CLI::Range(0.01, 1.0));
   app.add_option("--seed", serving.seed, "for requests that bring none");
   app.add_option("--speculative", serving.speculative, "draft with the MTP module: on or off");
+  app.add_option("--isa", serving.isa, "CPU kernels of all roles; equal bits need one. Default: process 0's fastest")
+      ->check(CLI::IsMember({"auto", "avx2", "avx512_bf16", "amx_bf16"}));
 }
 
 } // namespace troupe::launch

@@ -42,6 +42,7 @@ struct ServingOptions {
   seed @7 :UInt64;
   speculative @8 :Bool = true;
   device @9 :Text = "cpu"; # "cpu", "cuda", "cuda:N"
+  isa @10 :Text = "auto";  # of CPU kernels; the supervisor names one, so that all roles have it
 }
 
 struct RoleAssignment {

@@ -141,6 +141,7 @@ void each_field(const F& f, serving_options& x) {
   f(&s::Builder::setKvCacheRatio, &s::Reader::getKvCacheRatio, x.kv_cache_ratio);
   f(&s::Builder::setSeed, &s::Reader::getSeed, x.seed);
   f(&s::Builder::setSpeculative, &s::Reader::getSpeculative, x.speculative);
+  f(&s::Builder::setIsa, &s::Reader::getIsa, x.isa);
 }
 
 template <class F>

@@ -162,7 +162,8 @@ BOOST_AUTO_TEST_CASE(an_assignment_arrives_as_it_was_sent) {
                   .max_model_len = 7,
                   .kv_cache_ratio = 0.5,
                   .seed = 8,
-                  .speculative = false};
+                  .speculative = false,
+                  .isa = "avx2"};
   const auto got = there_and_back(sent);
   BOOST_TEST(got.process.value == 2u);
   BOOST_TEST(got.shard.value == 1u);
