@@ -4,6 +4,16 @@
 
 namespace troupe::launch {
 
+namespace {
+
+void check_deterministic(const std::string& value) {
+  if (value == "off")
+    throw CLI::ValidationError("--deterministic", "off is not there: every row goes one way through the kernels, and a "
+                                                  "second, faster way for long prompts does not exist");
+}
+
+} // namespace
+
 void add_front_flags(CLI::App& app, front_options& front) {
   app.add_option("--host", front.host, "address to listen on");
   app.add_option("--port", front.port, "port of the HTTP server; 0 lets the system choose");
@@ -34,6 +44,9 @@ void add_serving_flags(CLI::App& app, serving_options& serving) {
   app.add_option("--speculative", serving.speculative, "draft with the MTP module: on or off");
   app.add_option("--isa", serving.isa, "CPU kernels of all roles; equal bits need one. Default: process 0's fastest")
       ->check(CLI::IsMember({"auto", "avx2", "avx512_bf16", "amx_bf16"}));
+  app.add_option_function<std::string>("--deterministic", check_deterministic,
+                                       "on: a request's tokens depend on nothing but itself")
+      ->check(CLI::IsMember({"on", "off"}));
 }
 
 } // namespace troupe::launch
