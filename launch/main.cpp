@@ -1,4 +1,5 @@
 // The one binary. Every verb lives in launch/verbs; reading its file shows what is composed and how.
+#include "launch/flag_file.hpp"
 #include "launch/verbs/verbs.hpp"
 #include "runtime/core/log.hpp"
 #include "runtime/model/bus_error.hpp"
@@ -34,6 +35,7 @@ int main(int argc, char** argv) {
   troupe::launch::add_submit(app);
   troupe::launch::add_bench(app);
   troupe::launch::add_plan(app);
+  troupe::launch::read_flags_from_file(app);
   try {
     CLI11_PARSE(app, argc, argv);
   } catch (const std::exception& e) {
