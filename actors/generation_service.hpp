@@ -4,6 +4,7 @@
 
 #include "runtime/core/generation.hpp"
 #include "runtime/core/result.hpp"
+#include "runtime/core/step_histogram.hpp"
 
 #include <cstdint>
 #include <functional>
@@ -27,6 +28,9 @@ struct role_status {
   std::uint64_t drafts_proposed = 0; ///< tokens of the MTP module, and how many of them were right
   std::uint64_t drafts_accepted = 0;
   std::uint32_t restarts = 0;
+  std::uint64_t preemptions = 0; ///< requests that gave their pages to others and were computed again
+  std::int32_t pages = 0;        ///< of the latent cache, used or not
+  step_histogram step_rows{};
 };
 
 struct cluster_status {

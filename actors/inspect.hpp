@@ -88,13 +88,19 @@ typename Inspector::result_type inspect(Inspector& f, generation_request& x) {
 
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, token_event& x) {
-  return f(caf::meta::type_name("token_event"), x.id, x.index, x.token, x.logprob, bulk(x.top), x.finish);
+  return f(caf::meta::type_name("token_event"), x.id, x.index, x.token, x.logprob, bulk(x.top), x.finish, x.queue_ms);
+}
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, step_histogram& x) {
+  return f(caf::meta::type_name("step_histogram"), x.steps, x.rows);
 }
 
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, role_status& x) {
   return f(caf::meta::type_name("role_status"), x.role, x.name, x.device, x.state, x.pid, x.steps, x.step_age_ms,
-           x.running, x.waiting, x.kv_usage, x.drafts_proposed, x.drafts_accepted, x.restarts);
+           x.running, x.waiting, x.kv_usage, x.drafts_proposed, x.drafts_accepted, x.restarts, x.preemptions, x.pages,
+           x.step_rows);
 }
 
 template <class Inspector>
@@ -105,7 +111,7 @@ typename Inspector::result_type inspect(Inspector& f, cluster_status& x) {
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, serving_options& x) {
   return f(caf::meta::type_name("serving_options"), x.model_dir, x.device, x.dtype, x.threads, x.max_num_seqs,
-           x.max_num_batched_tokens, x.max_model_len, x.kv_cache_ratio, x.seed, x.speculative);
+           x.max_num_batched_tokens, x.max_model_len, x.kv_cache_ratio, x.seed, x.speculative, x.isa);
 }
 
 namespace cluster {
@@ -113,7 +119,7 @@ namespace cluster {
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, progress_report& x) {
   return f(caf::meta::type_name("progress_report"), x.steps, x.running, x.waiting, x.kv_usage, x.drafts_proposed,
-           x.drafts_accepted);
+           x.drafts_accepted, x.preemptions, x.pages, x.step_rows);
 }
 
 } // namespace cluster

@@ -71,7 +71,16 @@ void step(self_pointer self) {
 role_progress progress(self_pointer self) {
   const auto& s = self->state.loop->stats();
   const auto kv_usage = s.pages > 0 ? double(s.pages_used) / s.pages : 0;
-  return {self->state.parts->process, {s.steps, s.running, s.waiting, kv_usage, s.drafts_proposed, s.drafts_accepted}};
+  return {self->state.parts->process,
+          {.steps = s.steps,
+           .running = s.running,
+           .waiting = s.waiting,
+           .kv_usage = kv_usage,
+           .drafts_proposed = s.drafts_proposed,
+           .drafts_accepted = s.drafts_accepted,
+           .preemptions = s.preemptions,
+           .pages = s.pages,
+           .step_rows = s.step_rows}};
 }
 
 } // namespace

@@ -92,6 +92,9 @@ role_status supervisor_core::row(const place& p, time_point now) const {
   out.drafts_proposed = m->progress.drafts_proposed;
   out.drafts_accepted = m->progress.drafts_accepted;
   out.restarts = m->restarts;
+  out.preemptions = m->progress.preemptions;
+  out.pages = m->progress.pages;
+  out.step_rows = m->progress.step_rows;
   return out;
 }
 

@@ -44,6 +44,7 @@ class cluster_process {
 
   result<void> run() {
     process_calls processes;
+    processes.replaces_roles = true;
     processes.start = [this](const std::string& name) { boost::asio::post(loop_, [this, name] { start(name); }); };
     processes.kill = [this](std::int64_t pid) {
       boost::asio::post(loop_, [this, pid] { host_.signal(static_cast<pid_t>(pid), SIGKILL); });

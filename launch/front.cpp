@@ -4,9 +4,12 @@
 #include "actors/router.hpp"
 #include "actors/supervisor.hpp"
 #include "launch/cluster_calls.hpp"
+#include "launch/role_parts.hpp"
 #include "runtime/core/log.hpp"
 #include "runtime/model/config.hpp"
 
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
 #include <caf/actor_cast.hpp>
 #include <caf/scoped_actor.hpp>
 #include <caf/send.hpp>
@@ -26,6 +29,24 @@ void end_actor(caf::actor_system& system, const Handle& actor) {
   self->wait_for(actor);
 }
 
+/// What /server_info shows: the settings as they are, after recipe, files and flags.
+std::string server_info(const serving_options& s, const company_size& size) {
+  return boost::json::serialize(boost::json::object{{"version", TROUPE_VERSION},
+                                                    {"model_path", s.model_dir},
+                                                    {"device", s.device},
+                                                    {"dtype", s.dtype},
+                                                    {"isa", s.isa},
+                                                    {"max_num_seqs", s.max_num_seqs},
+                                                    {"max_num_batched_tokens", s.max_num_batched_tokens},
+                                                    {"max_model_len", s.max_model_len},
+                                                    {"kv_cache_ratio", s.kv_cache_ratio},
+                                                    {"seed", s.seed},
+                                                    {"speculative", s.speculative},
+                                                    {"deterministic", true},
+                                                    {"kv_caches", size.kv_caches},
+                                                    {"expert_shards", size.expert_shards}});
+}
+
 } // namespace
 
 result<std::unique_ptr<front>> front::open(caf::actor_system& system, net::carrier& carrier, const recipe& plan,
@@ -33,11 +54,16 @@ result<std::unique_ptr<front>> front::open(caf::actor_system& system, net::carri
   TROUPE_ASSIGN(const auto config, model::load_config(plan.serving.model_dir));
   auto serving = plan.serving;
   serving.max_model_len = std::min(serving.max_model_len, config.max_position_embeddings);
+  if (serving.device == "cpu") { // one set for all roles, on whatever hosts they run
+    TROUPE_ASSIGN(const auto isa, choose_isa(serving.isa));
+    serving.isa = kernels::name_of(isa);
+  }
   const text_options text{plan.front.served_model_name, plan.front.chat_template, serving.max_model_len, serving.seed};
   TROUPE_ASSIGN(auto loaded, load_text_side(serving.model_dir, text));
   std::unique_ptr<front> out(new front(system, std::move(loaded), std::chrono::seconds(plan.front.drain_timeout_s)));
+  const bool replaces_roles = processes.replaces_roles;
   TROUPE_TRY(out->start_router(config, serving, plan.size, std::move(processes)));
-  TROUPE_TRY(out->open_gateways(carrier, plan.front));
+  TROUPE_TRY(out->open_gateways(carrier, plan.front, server_info(serving, plan.size), replaces_roles));
   return out;
 }
 
@@ -63,7 +89,8 @@ result<void> front::start_router(const model::model_config& config, const servin
   return {};
 }
 
-result<void> front::open_gateways(net::carrier& carrier, const front_options& options) {
+result<void> front::open_gateways(net::carrier& carrier, const front_options& options, std::string info,
+                                  bool replaces_roles) {
   completions_ = std::make_unique<completion_service>(*service_, text_);
   jobs_ = spawn_job_gateway(system_, *completions_);
   const auto job_address = carrier.publish(caf::actor_cast<caf::actor>(jobs_), "jobs");
@@ -73,6 +100,8 @@ result<void> front::open_gateways(net::carrier& carrier, const front_options& op
   http.api_keys = options.api_keys;
   http.any_interface = options.any_interface;
   http.version = TROUPE_VERSION;
+  http.server_info = std::move(info);
+  http.replaces_roles = replaces_roles;
   http.job_address = job_address;
   TROUPE_ASSIGN(http_, http_gateway::open(http, *completions_));
   log::info("listening on http://{}:{}", options.host, http_->port());

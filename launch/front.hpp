@@ -27,6 +27,7 @@ struct process_calls {
   std::function<void(const std::string& name)> start = [](const std::string&) {};
   std::function<void(std::int64_t pid)> kill = [](std::int64_t) {};
   std::function<void(const std::string& name)> give_up = [](const std::string&) {};
+  bool replaces_roles = false; ///< start() does
 };
 
 class front {
@@ -51,7 +52,8 @@ class front {
 
   result<void> start_router(const model::model_config& config, const serving_options& serving, const company_size& size,
                             process_calls processes);
-  result<void> open_gateways(net::carrier& carrier, const front_options& options);
+  result<void> open_gateways(net::carrier& carrier, const front_options& options, std::string info,
+                             bool replaces_roles);
 
   caf::actor_system& system_;
   text_side text_;

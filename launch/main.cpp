@@ -1,6 +1,8 @@
 // The one binary. Every verb lives in launch/verbs; reading its file shows what is composed and how.
+#include "launch/flag_file.hpp"
 #include "launch/verbs/verbs.hpp"
 #include "runtime/core/log.hpp"
+#include "runtime/model/bus_error.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -24,6 +26,7 @@ int main(int argc, char** argv) {
   app.parse_complete_callback([&] { troupe::init_log(log_level, "troupe"); });
 
   std::signal(SIGPIPE, SIG_IGN); // a client that goes away is an error of its socket
+  troupe::model::explain_bus_errors();
   troupe::launch::add_serve(app);
   troupe::launch::add_launch(app);
   troupe::launch::add_role(app);
@@ -32,6 +35,7 @@ int main(int argc, char** argv) {
   troupe::launch::add_submit(app);
   troupe::launch::add_bench(app);
   troupe::launch::add_plan(app);
+  troupe::launch::read_flags_from_file(app);
   try {
     CLI11_PARSE(app, argc, argv);
   } catch (const std::exception& e) {

@@ -1,5 +1,7 @@
 #include "launch/recipe.hpp"
 
+#include "kernels/cpu/isa.hpp"
+
 #include <yaml-cpp/yaml.h>
 
 #include <fstream>
@@ -59,6 +61,8 @@ result<void> check(const recipe& r, const std::string& where) {
   if (r.serving.model_dir.empty()) return bad("model: missing");
   if (r.size.kv_caches < 1 || r.size.kv_caches > 64) return bad("roles.kv_cache: must be 1 to 64");
   if (r.size.expert_shards < 1 || r.size.expert_shards > 1024) return bad("roles.expert_shard: must be 1 to 1024");
+  if (r.serving.isa != "auto" && !kernels::isa_from_name(r.serving.isa))
+    return bad("serving.isa: must be auto, avx2, avx512_bf16 or amx_bf16");
   return {};
 }
 
@@ -100,7 +104,8 @@ result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path
                       {"max_model_len", into(s.max_model_len)},
                       {"kv_cache_ratio", into(s.kv_cache_ratio)},
                       {"seed", into(s.seed)},
-                      {"speculative", into(s.speculative)}},
+                      {"speculative", into(s.speculative)},
+                      {"isa", into(s.isa)}},
                      where + "serving: "));
   TROUPE_TRY(check(r, where));
   if (sites.IsDefined() && !sites.IsNull()) TROUPE_TRY(read_sites(sites, r, where + "sites: "));

@@ -33,6 +33,18 @@ int threads_of(const serving_options& options, int roles_beside_it) {
   return std::max(1, cores / std::max(1, roles_beside_it));
 }
 
+result<kernels::isa> choose_isa(const std::string& flag) {
+  const auto best = kernels::best_isa();
+  if (!best) return error{errc::unsupported, "the CPU engine needs AVX2 and FMA; this machine has neither"};
+  if (flag == "auto") return *best;
+  const auto wanted = kernels::isa_from_name(flag);
+  if (!wanted) return error{errc::bad_input, "--isa " + flag + ": no such instruction set"};
+  if (kernels::supported(*wanted)) return *wanted;
+  const std::string name(kernels::name_of(*best));
+  return error{errc::unsupported, "--isa " + flag + ": this machine runs " + name +
+                                      " at best, and equal bits need one set for all roles: start with --isa " + name};
+}
+
 result<compute_device> open_compute_device(const serving_options& options, int nth, int roles_beside_it) {
   compute_device device;
   auto& cpu = device.cpu;
@@ -44,8 +56,7 @@ result<compute_device> open_compute_device(const serving_options& options, int n
     TROUPE_ASSIGN(device.plugin, exec::open_device(choice.kind, choice.index < 0 ? nth : choice.index));
     return device;
   }
-  cpu.isa = kernels::best_isa();
-  if (!cpu.isa) return error{errc::unsupported, "the CPU engine needs AVX2 and FMA; this machine has neither"};
+  TROUPE_ASSIGN(cpu.isa, choose_isa(options.isa));
   cpu.pool = std::make_shared<kernels::thread_pool>(threads_of(options, roles_beside_it));
   cpu.progress = [says = load_log(clock::now())](std::int64_t done, std::int64_t count) mutable {
     if (const auto line = says.on_progress(done, count, clock::now())) log::info("{}", *line);

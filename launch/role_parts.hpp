@@ -31,6 +31,10 @@ result<void> keep_experts(opened_model& model, std::span<const expert_index> exp
 /// How many compute threads a role gets: as asked for, or the machine's cores shared by `roles_beside_it`.
 int threads_of(const serving_options& options, int roles_beside_it);
 
+/// The instruction set that `--isa` names; for "auto" the fastest of this machine. Errors: bad_input (no such set),
+/// unsupported, in one line that says which set this machine runs: all roles of a cluster need the same.
+result<kernels::isa> choose_isa(const std::string& flag);
+
 /// What a role computes on: `--device`.
 struct compute_device {
   exec::cpu_options cpu;                       ///< unused with a plug-in

@@ -4,6 +4,25 @@
 
 namespace troupe::launch {
 
+namespace {
+
+/// Flags that scripts for other servers carry, and that change nothing here: what they ask for is always so.
+void add_flags_of_others(CLI::App& app) {
+  const auto nothing = [](const std::string&) {};
+  app.add_option_function<std::string>("--reasoning-parser", nothing, "accepted: reasoning is always split off")
+      ->check(CLI::IsMember({"deepseek_r1", "deepseek-r1"}));
+  app.add_flag("--enable-chunked-prefill")->description("accepted: prompts are always computed in chunks");
+  app.add_flag("--trust-remote-code")->description("accepted: no code of a checkpoint is ever run");
+}
+
+void check_deterministic(const std::string& value) {
+  if (value == "off")
+    throw CLI::ValidationError("--deterministic", "off is not there: every row goes one way through the kernels, and a "
+                                                  "second, faster way for long prompts does not exist");
+}
+
+} // namespace
+
 void add_front_flags(CLI::App& app, front_options& front) {
   app.add_option("--host", front.host, "address to listen on");
   app.add_option("--port", front.port, "port of the HTTP server; 0 lets the system choose");
@@ -23,15 +42,24 @@ void add_serving_flags(CLI::App& app, serving_options& serving) {
       ->check(CLI::IsMember({"auto", "bfloat16", "float32"}));
   app.add_option("--threads", serving.threads, "compute threads of each role; 0 shares the cores")
       ->check(CLI::Range(0, 1024));
-  app.add_option("--max-num-seqs", serving.max_num_seqs, "requests that run at once")->check(CLI::Range(1, 4096));
-  app.add_option("--max-num-batched-tokens", serving.max_num_batched_tokens, "rows of one step")
+  app.add_option("--max-num-seqs,--max-running-requests", serving.max_num_seqs, "requests that run at once")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--max-num-batched-tokens,--chunked-prefill-size", serving.max_num_batched_tokens, "rows of one step")
       ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--max-model-len", serving.max_model_len, "prompt and answer of one request, in tokens")
+  app.add_option("--max-model-len,--context-length", serving.max_model_len,
+                 "prompt and answer of one request, in tokens")
       ->check(CLI::Range(2, 1 << 20));
-  app.add_option("--kv-cache-ratio", serving.kv_cache_ratio, "share of free memory the cache may take")
+  app.add_option("--kv-cache-ratio,--gpu-memory-utilization,--mem-fraction-static", serving.kv_cache_ratio,
+                 "share of the memory left beside the weights that the cache may take")
       ->check(CLI::Range(0.01, 1.0));
-  app.add_option("--seed", serving.seed, "for requests that bring none");
+  app.add_option("--seed,--random-seed", serving.seed, "for requests that bring none");
   app.add_option("--speculative", serving.speculative, "draft with the MTP module: on or off");
+  app.add_option("--isa", serving.isa, "CPU kernels of all roles; equal bits need one. Default: process 0's fastest")
+      ->check(CLI::IsMember({"auto", "avx2", "avx512_bf16", "amx_bf16"}));
+  app.add_option_function<std::string>("--deterministic", check_deterministic,
+                                       "on: a request's tokens depend on nothing but itself")
+      ->check(CLI::IsMember({"on", "off"}));
+  add_flags_of_others(app);
 }
 
 } // namespace troupe::launch

@@ -42,6 +42,7 @@ struct ServingOptions {
   seed @7 :UInt64;
   speculative @8 :Bool = true;
   device @9 :Text = "cpu"; # "cpu", "cuda", "cuda:N"
+  isa @10 :Text = "auto";  # of CPU kernels; the supervisor names one, so that all roles have it
 }
 
 struct RoleAssignment {
@@ -62,6 +63,16 @@ struct RoleProgress {
   kvUsage @4 :Float64; # pages in use / pages
   draftsProposed @5 :UInt64;
   draftsAccepted @6 :UInt64;
+  preemptions @7 :UInt64;
+  pages @8 :Int32; # of the latent cache, used or not
+  stepRows @9 :StepHistogram;
+}
+
+struct StepHistogram {
+  # How many rows the steps so far have had, by the bounds 1, 8, 16, 32, ... 16384.
+
+  steps @0 :List(UInt64); # [bounds + 1] steps with at most so many rows; the last had more than all
+  rows @1 :UInt64;        # of all steps
 }
 
 struct RoleReady {
@@ -126,6 +137,9 @@ struct RoleStatus {
   restarts @10 :UInt32;
   draftsProposed @11 :UInt64;
   draftsAccepted @12 :UInt64;
+  preemptions @13 :UInt64; # requests that gave their pages to others and were computed again
+  pages @14 :Int32;
+  stepRows @15 :StepHistogram;
 }
 
 struct ClusterStatus {

@@ -40,6 +40,7 @@ struct TokenEvent {
   logprob @3 :Float32;
   top @4 :List(TokenLogprob); # best first
   finish @5 :FinishReason;
+  queueMs @6 :Int32; # with index 0: how long the request waited for its first step
 }
 
 struct TokensEmitted {

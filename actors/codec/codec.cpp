@@ -156,6 +156,7 @@ struct reader {
 
   template <class List, class T>
   void take(List list, std::vector<T>& xs) const {
+    xs.clear();
     xs.reserve(list.size());
     for (const auto value : list) take(value, xs.emplace_back());
   }

@@ -141,6 +141,7 @@ void each_field(const F& f, serving_options& x) {
   f(&s::Builder::setKvCacheRatio, &s::Reader::getKvCacheRatio, x.kv_cache_ratio);
   f(&s::Builder::setSeed, &s::Reader::getSeed, x.seed);
   f(&s::Builder::setSpeculative, &s::Reader::getSpeculative, x.speculative);
+  f(&s::Builder::setIsa, &s::Reader::getIsa, x.isa);
 }
 
 template <class F>
@@ -154,6 +155,13 @@ void each_field(const F& f, role_assignment& x) {
 }
 
 template <class F>
+void each_field(const F& f, step_histogram& x) {
+  using s = schema::StepHistogram;
+  f(&s::Builder::initSteps, &s::Reader::getSteps, x.steps);
+  f(&s::Builder::setRows, &s::Reader::getRows, x.rows);
+}
+
+template <class F>
 void each_field(const F& f, role_progress& x) {
   using s = schema::RoleProgress;
   f(&s::Builder::setProcess, &s::Reader::getProcess, x.process);
@@ -163,6 +171,9 @@ void each_field(const F& f, role_progress& x) {
   f(&s::Builder::setKvUsage, &s::Reader::getKvUsage, x.report.kv_usage);
   f(&s::Builder::setDraftsProposed, &s::Reader::getDraftsProposed, x.report.drafts_proposed);
   f(&s::Builder::setDraftsAccepted, &s::Reader::getDraftsAccepted, x.report.drafts_accepted);
+  f(&s::Builder::setPreemptions, &s::Reader::getPreemptions, x.report.preemptions);
+  f(&s::Builder::setPages, &s::Reader::getPages, x.report.pages);
+  f(&s::Builder::initStepRows, &s::Reader::getStepRows, x.report.step_rows);
 }
 
 template <class F>
@@ -243,6 +254,9 @@ void each_field(const F& f, role_status& x) {
   f(&s::Builder::setRestarts, &s::Reader::getRestarts, x.restarts);
   f(&s::Builder::setDraftsProposed, &s::Reader::getDraftsProposed, x.drafts_proposed);
   f(&s::Builder::setDraftsAccepted, &s::Reader::getDraftsAccepted, x.drafts_accepted);
+  f(&s::Builder::setPreemptions, &s::Reader::getPreemptions, x.preemptions);
+  f(&s::Builder::setPages, &s::Reader::getPages, x.pages);
+  f(&s::Builder::initStepRows, &s::Reader::getStepRows, x.step_rows);
 }
 
 template <class F>

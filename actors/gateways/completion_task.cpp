@@ -111,14 +111,18 @@ void completion_task::close(std::size_t i, const std::string& reason) {
                                   .prompt_tokens = choice.prompt_tokens(),
                                   .generation_tokens = choice.completion_tokens(),
                                   .e2e_s = seconds(clock::now() - arrived_at_),
-                                  .time_to_first_token_s = g.time_to_first_token_s});
+                                  .time_to_first_token_s = g.time_to_first_token_s,
+                                  .queue_s = g.queue_s,
+                                  .decode_s = seconds(g.last_token_at - g.first_token_at)});
 }
 
 void completion_task::measure(generation& g, const token_event& event) {
   if (event.index < 0 || event.token < 0) return;
   const auto now = clock::now();
   if (g.time_to_first_token_s == 0) {
+    g.first_token_at = now;
     g.time_to_first_token_s = seconds(now - arrived_at_);
+    g.queue_s = event.queue_ms / 1000.0;
     service_.metrics().on_first_token(g.time_to_first_token_s);
   } else {
     service_.metrics().on_next_token(seconds(now - g.last_token_at));

@@ -49,8 +49,9 @@ class completion_task : public std::enable_shared_from_this<completion_task> {
  private:
   struct generation {
     request_id id;
-    time_point last_token_at{};
+    time_point first_token_at{}, last_token_at{};
     double time_to_first_token_s = 0;
+    double queue_s = 0;
     bool open = true;     ///< the router still works on it
     bool counted = false; ///< in the metrics of finished requests
   };

@@ -130,6 +130,11 @@ std::size_t http_sessions::size() const {
   return open_.size();
 }
 
+int http_sessions::answers() const {
+  const std::scoped_lock lock(mutex_);
+  return answers_;
+}
+
 void http_sessions::count_answers(int more) {
   const std::scoped_lock lock(mutex_);
   answers_ += more;

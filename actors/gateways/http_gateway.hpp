@@ -6,14 +6,23 @@
 #pragma once
 
 #include "actors/gateways/completion_service.hpp"
+#include "runtime/core/limits.hpp"
 #include "runtime/core/result.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 namespace troupe {
+
+/// How long a client may take; tests have less patience.
+struct http_patience {
+  std::chrono::milliseconds head = limits::http_head_timeout;
+  std::chrono::milliseconds body_window = limits::http_body_window; ///< for each limits::http_body_window_bytes
+  std::chrono::milliseconds body = limits::http_body_timeout;
+};
 
 struct http_gateway_options {
   std::string host = "127.0.0.1";
@@ -22,7 +31,10 @@ struct http_gateway_options {
   std::vector<std::string> api_keys; ///< empty: nobody is asked for a key
   int threads = 2;                   ///< for sockets; as many more parse and tokenize
   std::string version;               ///< shown by /version
-  std::string job_address;           ///< of the job gateway, "ucx://...", shown by /status for `troupe submit`
+  http_patience patience{};
+  std::string server_info = "{}"; ///< a JSON object, shown by /server_info
+  bool replaces_roles = true;     ///< a role that is lost comes back by itself: no reason for /health to say 503
+  std::string job_address;        ///< of the job gateway, "ucx://...", shown by /status for `troupe submit`
 };
 
 class http_gateway {

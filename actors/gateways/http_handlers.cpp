@@ -19,9 +19,39 @@ namespace json = boost::json;
 
 http_reply json_reply(const json::value& body, int status = 200) { return {status, json::serialize(body)}; }
 
-http_reply probe(bool ok, std::string_view why) {
-  if (ok) return json_reply(json::object{{"status", "ok"}});
-  return to_reply(openai::to_api_error({errc::disconnected, std::string(why)}));
+http_reply not_now(std::string why) { return to_reply(openai::to_api_error({errc::disconnected, std::move(why)})); }
+
+/// One word for where the cluster is: the worst of its roles.
+std::string_view phase_of(const cluster_status& cluster, bool draining) {
+  const auto any = [&](std::string_view state) {
+    return std::any_of(cluster.roles.begin(), cluster.roles.end(), [&](const auto& r) { return r.state == state; });
+  };
+  if (draining || any("draining")) return "draining";
+  if (any("lost")) return "recovering";
+  return cluster.ready ? "ok" : "starting";
+}
+
+/// Liveness: says how far every role is, and 503 only when a restart would help.
+http_reply health(const handler_context& context) {
+  const auto cluster = context.completions.generation().status();
+  if (auto why = reason_to_restart(cluster, context.options.replaces_roles); !why.empty())
+    return not_now(std::move(why));
+  json::array roles;
+  for (const auto& r : cluster.roles)
+    roles.push_back(
+        json::object{{"name", r.name}, {"state", r.state}, {"steps", r.steps}, {"step_age_ms", r.step_age_ms}});
+  return json_reply(json::object{{"status", phase_of(cluster, context.draining)}, {"roles", std::move(roles)}});
+}
+
+/// Readiness: whether a request sent now would be served.
+http_reply ready(const handler_context& context) {
+  const auto cluster = context.completions.generation().status();
+  if (context.draining) return not_now("this server is draining");
+  if (cluster.ready) return json_reply(json::object{{"status", "ok"}});
+  std::string why = "not every role is ready";
+  for (const auto& r : cluster.roles)
+    if (r.state != "ready") why += ", " + r.name + " is " + r.state;
+  return not_now(std::move(why));
 }
 
 http_reply one_model(std::string_view target, const handler_context& context) {
@@ -49,7 +79,9 @@ http_reply status(const handler_context& context) {
                                  {"kv_usage", r.kv_usage},
                                  {"drafts_proposed", r.drafts_proposed},
                                  {"drafts_accepted", r.drafts_accepted},
-                                 {"restarts", r.restarts}});
+                                 {"restarts", r.restarts},
+                                 {"preemptions", r.preemptions},
+                                 {"pages", r.pages}});
   return json_reply(json::object{{"model", context.completions.text().model_name},
                                  {"version", context.options.version},
                                  {"ready", cluster.ready && !context.draining},
@@ -86,12 +118,15 @@ http_reply to_reply(const openai::api_error& e) {
   return {e.status, json::serialize(openai::to_json(e)), "application/json", e.retry_after_s};
 }
 
-bool is_healthy(const cluster_status& cluster) {
-  const auto moves = [](const role_status& r) {
-    return (r.state == "ready" || r.state == "draining") &&
-           r.step_age_ms < std::chrono::milliseconds(limits::health_patience).count();
-  };
-  return !cluster.roles.empty() && std::all_of(cluster.roles.begin(), cluster.roles.end(), moves);
+std::string reason_to_restart(const cluster_status& cluster, bool replaces_roles) {
+  if (cluster.roles.empty()) return "the supervisor does not answer";
+  for (const auto& r : cluster.roles) {
+    const bool serves = r.state == "ready" || r.state == "draining";
+    if (serves && r.step_age_ms >= std::chrono::milliseconds(limits::health_patience).count())
+      return r.name + " has work and has not moved for " + std::to_string(r.step_age_ms / 1000) + " s";
+    if (r.state == "failed" || (r.state == "lost" && !replaces_roles)) return r.name + " is gone";
+  }
+  return {};
 }
 
 http_reply answer_simple(route where, std::string_view target, std::string_view body, const handler_context& context) {
@@ -102,14 +137,15 @@ http_reply answer_simple(route where, std::string_view target, std::string_view 
   case route::one_model: return one_model(target, context);
   case route::tokenize: return to_reply(tokenize(body, text));
   case route::detokenize: return to_reply(detokenize(body, text));
-  case route::health: return probe(is_healthy(completions.generation().status()), "the cluster does not move");
-  case route::ready:
-    return probe(!context.draining && completions.generation().status().ready, "not every role is ready");
-  case route::ping: return probe(true, "");
+  case route::health: return health(context);
+  case route::ready: return ready(context);
+  case route::ping: return json_reply(json::object{{"status", "ok"}});
   case route::version: return json_reply(json::object{{"version", context.options.version}});
   case route::metrics:
     return {200, completions.metrics().text(completions.generation().status()), "text/plain; version=0.0.4"};
   case route::status: return status(context);
+  case route::load: return json_reply(json::object{{"server_load", context.answers}});
+  case route::server_info: return {.body = context.options.server_info};
   case route::chat_completions:
   case route::completions: break;
   }

@@ -26,11 +26,13 @@ struct handler_context {
   const http_gateway_options& options;
   std::int64_t started_at = 0; ///< seconds since 1970
   bool draining = false;
+  int answers = 0; ///< completions under way
 };
 
 http_reply answer_simple(route where, std::string_view target, std::string_view body, const handler_context& context);
 
-/// The cluster makes progress: every role is there, and no step counter stands still with work behind it.
-bool is_healthy(const cluster_status& cluster);
+/// Why somebody should end this process: a role stands still with work behind it, or is gone for good. Empty while it
+/// serves, loads, drains or replaces a role: none of these gets better by a restart (operations.md 1.10).
+std::string reason_to_restart(const cluster_status& cluster, bool replaces_roles);
 
 } // namespace troupe

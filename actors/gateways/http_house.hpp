@@ -27,6 +27,8 @@ class http_sessions {
   bool add(std::shared_ptr<http_session> session);
   void remove(const std::shared_ptr<http_session>& session);
   std::size_t size() const;
+  /// Completions under way.
+  int answers() const;
 
   /// One answer under way, for as long as it lives.
   class answering {
@@ -60,7 +62,7 @@ struct http_house {
       : options(std::move(o)), completions(c), keys(options.api_keys),
         workers(static_cast<std::size_t>(options.threads)) {}
 
-  handler_context context() { return {completions, options, started_at, draining.load()}; }
+  handler_context context() { return {completions, options, started_at, draining.load(), sessions.answers()}; }
 
   const http_gateway_options options;
   completion_service& completions;

@@ -23,6 +23,8 @@ constexpr std::array routes{
     http_route{route::version, verb::get, "/version"},
     http_route{route::metrics, verb::get, "/metrics"},
     http_route{route::status, verb::get, "/status"},
+    http_route{route::load, verb::get, "/load"},
+    http_route{route::server_info, verb::get, "/server_info"},
 };
 
 bool matches(const http_route& r, std::string_view path) {

@@ -22,7 +22,9 @@ enum class route {
   ping,
   version,
   metrics,
-  status
+  status,
+  load,
+  server_info
 };
 
 struct http_route {

@@ -42,15 +42,20 @@ class http_session : public std::enable_shared_from_this<http_session> {
   using awaitable = boost::asio::awaitable<T>;
   using parser = boost::beast::http::request_parser<boost::beast::http::string_body>;
 
-  // http_session.cpp: requests and whole replies. False: the connection is to be closed.
-  awaitable<bool> wait_for_request();
+  // http_session.cpp: from request to reply. False, here and below: the connection is to be closed.
   awaitable<bool> serve_one();
+  awaitable<bool> send(http_reply reply);
+  awaitable<void> linger();
+
+  // http_read.cpp: requests.
+  awaitable<bool> wait_for_request();
   awaitable<bool> read_header(parser& in);
+  awaitable<std::size_t> read_head_bytes();
   openai::reply<const http_route*> check_header(const parser& in) const;
   awaitable<bool> read_body(parser& in);
   awaitable<bool> refuse_input(boost::beast::error_code why);
-  awaitable<bool> send(http_reply reply);
-  awaitable<void> linger();
+  awaitable<bool> refuse_input(openai::api_error why);
+  std::string_view unread() const;
 
   // http_answer.cpp: completions, whole and streamed.
   awaitable<bool> complete(openai::endpoint where, std::string_view body);

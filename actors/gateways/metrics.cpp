@@ -1,10 +1,13 @@
 #include "actors/gateways/metrics.hpp"
 
+#include "actors/gateways/role_metrics.hpp"
+
 #include <prometheus/counter.h>
-#include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
+
+#include <algorithm>
 
 namespace troupe {
 
@@ -21,19 +24,6 @@ const Histogram::BucketBoundaries request_buckets{0.3, 0.5, 0.8, 1,  1.5, 2,  2.
                                                   15,  20,  30,  40, 50,  60, 120, 240, 480};
 const Histogram::BucketBoundaries token_count_buckets{1,   2,    5,    10,   20,    50,    100,   200,
                                                       500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
-
-/// A gauge metric made for one answer of /metrics: clusters change, so these are not kept.
-prometheus::MetricFamily gauge_family(const std::string& name, const std::string& help,
-                                      prometheus::MetricType type = prometheus::MetricType::Gauge) {
-  return {name, help, type, {}};
-}
-
-void add(prometheus::MetricFamily& family, double value, std::vector<prometheus::ClientMetric::Label> labels) {
-  prometheus::ClientMetric metric;
-  metric.label = std::move(labels);
-  metric.gauge.value = metric.counter.value = value;
-  family.metric.push_back(std::move(metric));
-}
 
 } // namespace
 
@@ -62,6 +52,13 @@ struct gateway_metrics::families {
       histogram("request_time_per_output_token_seconds", "Mean time of the tokens after the first, per answer.",
                 next_token_buckets);
   Histogram& e2e_latency = histogram("e2e_request_latency_seconds", "From arrival to the last token.", request_buckets);
+  Histogram& queue_time = histogram("request_queue_time_seconds", "From arrival to the first step.", request_buckets);
+  Histogram& prefill_time =
+      histogram("request_prefill_time_seconds", "From the first step to the first token.", request_buckets);
+  Histogram& decode_time =
+      histogram("request_decode_time_seconds", "From the first token to the last.", request_buckets);
+  Histogram& inference_time =
+      histogram("request_inference_time_seconds", "From the first step to the last token.", request_buckets);
   Histogram& prompt_tokens_histogram =
       histogram("request_prompt_tokens", "Prompt tokens of a request.", token_count_buckets);
   Histogram& generation_tokens_histogram =
@@ -96,6 +93,13 @@ void gateway_metrics::on_finished(const request_summary& summary) {
   f.e2e_latency.Observe(summary.e2e_s);
   f.prompt_tokens_histogram.Observe(static_cast<double>(summary.prompt_tokens));
   f.generation_tokens_histogram.Observe(static_cast<double>(summary.generation_tokens));
+  if (summary.time_to_first_token_s > 0) {
+    const auto prefill_s = std::max(0.0, summary.time_to_first_token_s - summary.queue_s);
+    f.queue_time.Observe(summary.queue_s);
+    f.prefill_time.Observe(prefill_s);
+    f.decode_time.Observe(summary.decode_s);
+    f.inference_time.Observe(prefill_s + summary.decode_s);
+  }
   if (summary.generation_tokens > 1)
     f.time_per_output_token.Observe((summary.e2e_s - summary.time_to_first_token_s) /
                                     static_cast<double>(summary.generation_tokens - 1));
@@ -106,35 +110,8 @@ void gateway_metrics::on_rejected(const std::string& code) {
 }
 
 std::string gateway_metrics::text(const cluster_status& cluster) {
-  auto running = gauge_family("troupe_num_requests_running", "Requests in the batch.");
-  auto waiting = gauge_family("troupe_num_requests_waiting", "Requests waiting for a place in the batch.");
-  auto usage = gauge_family("troupe_kv_cache_usage_perc", "Pages in use, 1 means all.");
-  auto drafts = gauge_family("troupe_spec_decode_num_draft_tokens_total", "Tokens drafted by the MTP module.",
-                             prometheus::MetricType::Counter);
-  auto accepted = gauge_family("troupe_spec_decode_num_accepted_tokens_total", "Drafts that were right.",
-                               prometheus::MetricType::Counter);
-  auto ready = gauge_family("troupe_role_ready", "1 if the role serves.");
-  auto steps =
-      gauge_family("troupe_role_steps_total", "Progress counter of the role.", prometheus::MetricType::Counter);
-  auto restarts = gauge_family("troupe_role_restarts_total", "Times the role's process was replaced.",
-                               prometheus::MetricType::Counter);
-  for (const auto& role : cluster.roles) {
-    if (role.role == "kv_cache") {
-      const std::vector<prometheus::ClientMetric::Label> engine{{"model_name", families_->model_name},
-                                                                {"engine", role.name}};
-      add(running, role.running, engine);
-      add(waiting, role.waiting, engine);
-      add(usage, role.kv_usage, engine);
-      add(drafts, static_cast<double>(role.drafts_proposed), engine);
-      add(accepted, static_cast<double>(role.drafts_accepted), engine);
-    }
-    add(ready, role.state == "ready" ? 1 : 0, {{"role", role.name}});
-    add(steps, static_cast<double>(role.steps), {{"role", role.name}});
-    add(restarts, role.restarts, {{"role", role.name}});
-  }
   auto all = families_->registry.Collect();
-  for (auto* family : {&running, &waiting, &usage, &drafts, &accepted, &ready, &steps, &restarts})
-    if (!family->metric.empty()) all.push_back(std::move(*family));
+  for (auto& family : role_families(cluster, families_->model_name)) all.push_back(std::move(family));
   return prometheus::TextSerializer().Serialize(all);
 }
 

@@ -17,7 +17,9 @@ struct request_summary {
   std::int64_t prompt_tokens = 0;
   std::int64_t generation_tokens = 0;
   double e2e_s = 0;
-  double time_to_first_token_s = 0; ///< 0 when there was none
+  double time_to_first_token_s = 0; ///< from its arrival; 0 when there was none
+  double queue_s = 0;               ///< of that, until the step that began it
+  double decode_s = 0;              ///< from its first token to its last
 };
 
 /// Thread-safe.
@@ -32,7 +34,7 @@ class gateway_metrics {
   /// A completion was refused; `code` is api_error's.
   void on_rejected(const std::string& code);
 
-  /// Prometheus text format. `cluster` gives the gauges: requests, cache usage, steps and restarts of every role.
+  /// Prometheus text format. `cluster` gives what the roles count: requests, cache usage, steps, restarts.
   std::string text(const cluster_status& cluster);
 
  private:

@@ -43,7 +43,10 @@ void print(const std::vector<exec::bench_row>& rows) {
 
 result<void> bench_engine(const exec::bench_options& options, bool as_json) {
   TROUPE_ASSIGN(const auto rows, exec::bench_engine(options));
-  if (!as_json) return print(rows), result<void>();
+  if (!as_json) {
+    print(rows);
+    return {};
+  }
   boost::json::array results;
   for (const auto& row : rows) results.push_back(to_json(row));
   std::puts(boost::json::serialize(boost::json::object{{"results", results}}).c_str());

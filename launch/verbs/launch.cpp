@@ -1,5 +1,6 @@
 // troupe launch RECIPE: every role of a recipe in a process of its own, replaced when it dies.
 #include "launch/cluster_process.hpp"
+#include "launch/flag_file.hpp"
 #include "launch/serving_flags.hpp"
 #include "launch/verbs/verbs.hpp"
 
@@ -25,6 +26,7 @@ void add_launch(CLI::App& app) {
       ->check(CLI::Range(1, 1024));
   add_front_flags(*verb, plan->front);
   add_serving_flags(*verb, plan->serving);
+  read_flags_from_elsewhere(*verb);
   verb->callback([plan] { finish(run_in_processes(*plan)); });
 }
 

@@ -9,6 +9,7 @@
 #include "runtime/core/clock.hpp"
 #include "runtime/core/ids.hpp"
 #include "runtime/core/result.hpp"
+#include "runtime/core/step_histogram.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -39,6 +40,9 @@ struct progress_report {
   double kv_usage = 0;
   std::uint64_t drafts_proposed = 0; ///< tokens of the MTP module; only grows
   std::uint64_t drafts_accepted = 0;
+  std::uint64_t preemptions = 0; ///< only grows
+  std::int32_t pages = 0;        ///< of the latent cache, used or not
+  step_histogram step_rows{};
 };
 
 struct member {

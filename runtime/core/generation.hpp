@@ -55,6 +55,7 @@ struct token_event {
   float logprob = 0;
   std::vector<token_logprob> top; ///< `sampling.logprobs` best candidates, best first
   finish_reason finish = finish_reason::none;
+  std::int32_t queue_ms = 0; ///< with index 0: how long the request waited in the kv_cache for its first step
 };
 
 } // namespace troupe

@@ -15,6 +15,7 @@ inline constexpr std::size_t tensor_rank_max = 16;
 inline constexpr std::size_t shards_max = 10'000;              // R1 has 163
 inline constexpr std::size_t json_file_bytes_max = 512u << 20; // the index of a 685 B model is 9 MB, a tokenizer 8 MB
 inline constexpr int json_depth_max = 64;
+inline constexpr std::size_t json_file_keys_max = 1u << 20; // of one object: a vocabulary, the tensors of an index
 
 // Tokenizer. A checkpoint's regular expressions run on a client's text.
 inline constexpr std::size_t tokenizer_file_bytes_max = 64u << 20;
@@ -28,10 +29,15 @@ inline constexpr std::uint32_t regex_heap_kib_max = 64u << 10;
 // One request (operations.md, section 4, "Limits").
 inline constexpr std::size_t http_body_bytes_max = 8u << 20;
 inline constexpr std::size_t http_header_bytes_max = 16u << 10;
+inline constexpr std::size_t http_json_keys_max = 1024; // of one object
 inline constexpr std::size_t http_connections_max = 4096;
 inline constexpr int http_fields_max = 100;
-inline constexpr std::size_t request_id_bytes_max = 128;      // of `x-request-id`
-inline constexpr std::chrono::seconds http_read_timeout{30};  // from the first byte of a request to its last
+inline constexpr std::size_t request_id_bytes_max = 128;     // of `x-request-id`
+inline constexpr std::chrono::seconds http_head_timeout{10}; // from the first byte of a request to its empty line
+/// A body that brings less than this in one window is too slow (64 bytes a second); so is one beyond the timeout.
+inline constexpr std::chrono::seconds http_body_window{10};
+inline constexpr std::size_t http_body_window_bytes = 640;
+inline constexpr std::chrono::seconds http_body_timeout{300};
 inline constexpr std::chrono::seconds http_idle_timeout{75};  // between two requests of one connection
 inline constexpr std::chrono::seconds http_write_timeout{30}; // one write of an answer
 inline constexpr std::chrono::seconds http_linger{5};         // at the end: for answers under way

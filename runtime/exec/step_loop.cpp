@@ -1,6 +1,7 @@
 #include "runtime/exec/step_loop.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <string>
 #include <utility>
 
@@ -21,13 +22,19 @@ result<void> check_tokens(const char* field, std::span<const token_id> tokens, s
   return {};
 }
 
+std::int32_t queue_ms(const sched::sequence& seq) {
+  const auto waited = seq.started.value_or(seq.arrived) - seq.arrived;
+  return static_cast<std::int32_t>(std::chrono::duration_cast<std::chrono::milliseconds>(waited).count());
+}
+
 token_event make_event(const sched::sequence& seq, std::int32_t position, sampled_token chosen, finish_reason finish) {
   return {.id = seq.id,
           .index = position - seq.prompt_size,
           .token = chosen.token,
           .logprob = chosen.logprob,
           .top = std::move(chosen.top),
-          .finish = finish};
+          .finish = finish,
+          .queue_ms = position == seq.prompt_size ? queue_ms(seq) : 0};
 }
 
 } // namespace
@@ -59,6 +66,8 @@ result<std::vector<token_event>> step_loop::step(time_point now) {
   invariant(plan.groups.empty() != has_work(), "step_loop: there is work but nothing to compute");
   if (plan.groups.empty()) return std::vector<token_event>{};
 
+  for (const auto& group : plan.groups)
+    if (!group.seq->started) group.seq->started = now;
   std::vector<token_event> events;
   const auto computed = forward(plan);
   if (!computed && computed.error().code == errc::disconnected) {
@@ -73,10 +82,15 @@ result<std::vector<token_event>> step_loop::step(time_point now) {
     first_logit += group.logit_rows;
   }
   const auto drafts = draft(plan, ends);
-  for (std::size_t i = 0; i < plan.groups.size(); ++i)
-    ends[i] == finish_reason::none ? scheduler_.commit(plan.groups[i], drafts[i]) : scheduler_.finish(plan.groups[i]);
+  for (std::size_t i = 0; i < plan.groups.size(); ++i) {
+    if (ends[i] == finish_reason::none)
+      scheduler_.commit(plan.groups[i], drafts[i]);
+    else
+      scheduler_.finish(plan.groups[i]);
+  }
 
   ++stats_.steps;
+  stats_.step_rows.add(plan.row_count);
   stats_.stepped_at = now;
   refresh_gauges();
   return events;
@@ -167,7 +181,10 @@ std::vector<token_id> step_loop::draft(const sched::step_plan& plan, const std::
   if (groups.empty()) return drafts;
   const auto guesses = engine_.draft(groups, experts_);
   // Without drafts, or with bad ones from a module whose KV has a hole now, the output is the same, only later.
-  if (!guesses || guesses->size() != groups.size()) return ++stats_.drafts_failed, drafts;
+  if (!guesses || guesses->size() != groups.size()) {
+    ++stats_.drafts_failed;
+    return drafts;
+  }
   for (std::size_t i = 0; i < groups.size(); ++i)
     if ((*guesses)[i] < engine_.info().vocab_size) drafts[origin[i]] = (*guesses)[i];
   return drafts;

@@ -10,6 +10,7 @@
 #include "runtime/core/clock.hpp"
 #include "runtime/core/generation.hpp"
 #include "runtime/core/result.hpp"
+#include "runtime/core/step_histogram.hpp"
 #include "runtime/exec/engine.hpp"
 #include "runtime/exec/expert_client.hpp"
 #include "runtime/exec/sampler.hpp"
@@ -37,6 +38,7 @@ struct step_stats {
   std::uint64_t prompt_tokens = 0;     ///< of requests whose prompt is computed; computing it again counts nothing
   std::uint64_t generation_tokens = 0; ///< tokens emitted
   std::uint64_t preemptions = 0;
+  step_histogram step_rows;
   std::uint64_t drafts_proposed = 0;
   std::uint64_t drafts_accepted = 0;
   std::uint64_t drafts_failed = 0;     ///< steps whose MTP pass failed; costs speed only

@@ -1,4 +1,4 @@
-// JSON files of a checkpoint: strict RFC 8259, valid UTF-8, bounded depth.
+// JSON files of a checkpoint, read as strictly as what clients send (strict_json.hpp).
 #pragma once
 
 #include "runtime/core/result.hpp"

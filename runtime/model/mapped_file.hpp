@@ -13,8 +13,8 @@ namespace troupe::model {
 
 class mapped_file {
  public:
-  /// Errors: not_found, or bad_input naming the file. A file that shrinks while mapped raises SIGBUS on access:
-  /// checkpoints must not be changed under a running server.
+  /// Errors: not_found, or bad_input naming the file. A file that shrinks while mapped raises SIGBUS on access and ends
+  /// the process (bus_error.hpp says of which file): checkpoints must not be changed under a running server.
   static result<mapped_file> open(const std::filesystem::path& path);
 
   /// The whole file; what keep() has dropped must not be read.

@@ -28,8 +28,8 @@ class header_events {
 
   bool on_object_begin(error_code& code) {
     switch (place_) {
-    case place::document: return place_ = place::names, true;
-    case place::names: place_ = line_.name == "__metadata__" ? place::metadata : place::fields; return true;
+    case place::document: return enter(place::names);
+    case place::names: return enter(line_.name == "__metadata__" ? place::metadata : place::fields);
     default: return refuse("has an object where the format has none", code);
     }
   }
@@ -40,12 +40,14 @@ class header_events {
       if (line_.data_offsets.size() != 2) return refuse("data_offsets must be [begin, end]", code);
       lines.push_back(std::move(line_));
     }
-    place_ = place_ == place::names ? place::document : place::names;
     line_.name.clear();
-    return true;
+    return enter(place_ == place::names ? place::document : place::names);
   }
 
-  bool on_key_part(json::string_view part, std::size_t, error_code&) { return key_ += part, true; }
+  bool on_key_part(json::string_view part, std::size_t, error_code&) {
+    key_ += part;
+    return true;
+  }
   bool on_key(json::string_view part, std::size_t, error_code& code) {
     const auto key = std::exchange(key_, {}).append(part);
     if (place_ == place::names) {
@@ -55,19 +57,21 @@ class header_events {
     }
     if (place_ == place::metadata) return true;
     if (!fields_.insert(key).second) return refuse(key + " appears twice", code);
-    if (key == "dtype") return place_ = place::dtype, true;
-    if (key == "shape") return place_ = place::shape, true;
-    if (key == "data_offsets") return place_ = place::offsets, true;
+    if (key == "dtype") return enter(place::dtype);
+    if (key == "shape") return enter(place::shape);
+    if (key == "data_offsets") return enter(place::offsets);
     return refuse("has an unknown field " + key, code);
   }
 
-  bool on_string_part(json::string_view part, std::size_t, error_code&) { return line_.dtype += part, true; }
+  bool on_string_part(json::string_view part, std::size_t, error_code&) {
+    line_.dtype += part;
+    return true;
+  }
   bool on_string(json::string_view part, std::size_t, error_code& code) {
     if (place_ == place::metadata) return true;
     if (place_ != place::dtype) return refuse("has a string where the format has none", code);
     line_.dtype += part;
-    place_ = place::fields;
-    return true;
+    return enter(place::fields);
   }
 
   bool on_array_begin(error_code& code) {
@@ -75,12 +79,16 @@ class header_events {
       return refuse("has an array where the format has none", code);
     return true;
   }
-  bool on_array_end(std::size_t, error_code&) { return in_list_ = false, place_ = place::fields, true; }
+  bool on_array_end(std::size_t, error_code&) {
+    in_list_ = false;
+    return enter(place::fields);
+  }
 
   bool on_number_part(json::string_view, error_code&) { return true; }
   bool on_int64(std::int64_t value, json::string_view text, error_code& code) {
     if (!in_list_ || text.front() == '-') return refuse_number(code);
-    (place_ == place::shape ? line_.shape : line_.data_offsets).push_back(value);
+    auto& list = place_ == place::shape ? line_.shape : line_.data_offsets;
+    list.push_back(value);
     return true;
   }
   bool on_uint64(std::uint64_t, json::string_view, error_code& code) { return refuse_number(code); }
@@ -99,6 +107,10 @@ class header_events {
  private:
   enum class place { document, names, metadata, fields, dtype, shape, offsets };
 
+  bool enter(place next) {
+    place_ = next;
+    return true;
+  }
   bool refuse(std::string why, error_code& code) {
     reason = std::move(why);
     code = json::error::syntax;

@@ -123,7 +123,7 @@ void scheduler::let_waiting_join() {
     auto& seq = *waiting_.front();
     const auto used_after = pool_.used_pages() + kv::pages_for(seq.size());
     // Strictly first come first served: overtaking would starve long prompts.
-    if (!running_.empty() && used_after > options_.kv_cache_ratio * pool_.page_count()) return;
+    if (!running_.empty() && used_after > options_.join_usage_max * pool_.page_count()) return;
     if (!seq.pages.cover(seq.size(), pool_)) return;
     insert_by_rank(running_, std::move(waiting_.front()));
     waiting_.erase(waiting_.begin());

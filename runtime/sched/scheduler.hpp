@@ -19,7 +19,9 @@ struct scheduler_options {
   int max_num_seqs = limits::max_num_seqs_default; ///< running at once; never above max_num_batched_tokens
   int max_num_batched_tokens = limits::max_num_batched_tokens_default; ///< rows of one step
   int max_model_len = limits::max_model_len_default;                   ///< prompt and output of one request
-  double kv_cache_ratio = limits::kv_cache_ratio_default; ///< above this usage no request joins; the rest is for growth
+  /// Above this share of pages in use no request joins: the rest is for growth. (How many pages there are is the
+  /// business of --kv-cache-ratio.)
+  double join_usage_max = 0.8;
   std::size_t waiting_requests_max = limits::waiting_requests_max;
   bool speculate = true; ///< run drafts beside the last token
 };

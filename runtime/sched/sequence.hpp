@@ -8,6 +8,7 @@
 #include "runtime/kv/page_table.hpp"
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -19,6 +20,7 @@ struct sequence {
   int priority = 0;
   std::uint64_t arrival = 0; ///< counts admitted requests: the tie-breaker of every decision
   time_point arrived;
+  std::optional<time_point> started; ///< when its first step began
 
   std::vector<token_id> tokens; ///< prompt, then output
   std::int32_t prompt_size = 0;

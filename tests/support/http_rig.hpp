@@ -71,6 +71,18 @@ class http_caller {
     }
   }
   void write_raw(const std::string& bytes) { boost::asio::write(socket_, boost::asio::buffer(bytes)); }
+  /// False once the server has closed the connection.
+  bool try_write(const std::string& bytes) {
+    boost::system::error_code failed;
+    boost::asio::write(socket_, boost::asio::buffer(bytes), failed);
+    return !failed;
+  }
+  /// The server has closed the connection and sent nothing more. Waits until it does.
+  bool is_at_end() {
+    char byte = 0;
+    boost::system::error_code end;
+    return buffer_.size() == 0 && socket_.read_some(boost::asio::buffer(&byte, 1), end) == 0 && end;
+  }
   void close() { socket_.close(); }
 
  private:

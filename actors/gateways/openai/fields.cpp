@@ -1,8 +1,7 @@
 #include "actors/gateways/openai/fields.hpp"
 
 #include "runtime/core/limits.hpp"
-
-#include <boost/json/parse.hpp>
+#include "runtime/model/strict_json.hpp"
 
 #include <cmath>
 #include <utility>
@@ -97,13 +96,10 @@ void fields::blame(std::string_view name, std::string message, std::string code)
 }
 
 reply<boost::json::object> parse_object(std::string_view body) {
-  boost::json::parse_options options;
-  options.max_depth = limits::json_depth_max;
-  boost::system::error_code failed;
-  auto value = boost::json::parse(body, failed, {}, options);
-  if (failed) return bad_request({}, "the body is not valid JSON: " + failed.message(), "invalid_json");
-  if (!value.is_object()) return bad_request({}, "the body must be a JSON object", "invalid_json");
-  return std::move(value.get_object());
+  auto value = model::parse_strict_json(body, limits::http_json_keys_max);
+  if (!value) return bad_request({}, "the body is not valid JSON: " + value.error().message, "invalid_json");
+  if (!value->is_object()) return bad_request({}, "the body must be a JSON object", "invalid_json");
+  return std::move(value->get_object());
 }
 
 } // namespace troupe::openai

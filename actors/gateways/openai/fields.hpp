@@ -43,7 +43,8 @@ class fields {
   std::optional<api_error> error_;
 };
 
-/// Bounds of a JSON document from a client: 64 levels, valid UTF-8, nothing behind it; the top is an object.
+/// A JSON document from a client: strict (runtime/model/strict_json.hpp), at most 1024 keys in an object, and the top
+/// is an object.
 reply<boost::json::object> parse_object(std::string_view body);
 
 } // namespace troupe::openai

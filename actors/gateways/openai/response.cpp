@@ -87,6 +87,7 @@ json::object whole_choice(endpoint where, choice_part part) {
     out["text"] = std::move(part.content);
   } else {
     json::object message{{"role", "assistant"}, {"content", std::move(part.content)}};
+    message["reasoning"] = text_or_null(part.reasoning);
     message["reasoning_content"] = text_or_null(std::move(part.reasoning));
     out["message"] = std::move(message);
   }
@@ -101,10 +102,12 @@ json::object chunk_choice(endpoint where, choice_part part) {
   } else {
     json::object delta;
     if (part.first) delta["role"] = "assistant";
-    if (!part.reasoning.empty())
+    if (!part.reasoning.empty()) {
+      delta["reasoning"] = part.reasoning;
       delta["reasoning_content"] = std::move(part.reasoning);
-    else if (part.first || !part.content.empty())
+    } else if (part.first || !part.content.empty()) {
       delta["content"] = std::move(part.content);
+    }
     out["delta"] = std::move(delta);
   }
   add_ending(out, part);

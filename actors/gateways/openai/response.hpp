@@ -54,7 +54,8 @@ boost::json::object text_logprobs(const std::vector<token_record>& records, int 
 
 boost::json::object usage_json(const usage_counts& usage);
 
-/// A choice of a whole answer (`message` or `text`).
+/// A choice of a whole answer (`message` or `text`). Reasoning has DeepSeek's name and vLLM's newer one,
+/// `reasoning_content` and `reasoning`; clients read either.
 boost::json::object whole_choice(endpoint where, choice_part part);
 /// A choice of a stream chunk (`delta` or `text`).
 boost::json::object chunk_choice(endpoint where, choice_part part);

@@ -223,20 +223,63 @@ BOOST_AUTO_TEST_CASE(draining_refuses_new_requests_and_finishes_running_ones) {
 BOOST_AUTO_TEST_CASE(health_is_progress) {
   http_rig rig;
   role_status role = ready_role();
-  const auto health = [&] {
-    rig.generation.report({.ready = true, .roles = {role}});
-    return rig.get("/health").result_int();
+  const auto health = [&](bool ready) {
+    rig.generation.report({.ready = ready, .roles = {role}});
+    const auto answer = rig.get("/health");
+    const auto body = body_of(answer);
+    return std::string(answer.result_int() == 200 ? body.at("status").as_string()
+                                                  : body.at("error").at("message").as_string());
   };
-  BOOST_TEST(health() == 200U);
-  role.step_age_ms = std::chrono::milliseconds(limits::health_patience).count() + 1;
-  BOOST_TEST(health() == 503U);
-  role.step_age_ms = 0;
+  BOOST_TEST(health(true) == "ok");
+  role.state = "starting";
+  BOOST_TEST(health(false) == "starting", "a probe must not end a server that loads");
+  role.state = "draining";
+  BOOST_TEST(health(false) == "draining");
   role.state = "lost";
-  BOOST_TEST(health() == 503U);
+  BOOST_TEST(health(false) == "recovering", "the supervisor is about to replace it");
+  role.step_age_ms = std::chrono::milliseconds(limits::health_patience).count() + 1000;
+  BOOST_TEST(health(false) == "recovering", "what is gone has no progress");
+  role.state = "ready";
+  BOOST_TEST(health(true) == "kv_cache-0 has work and has not moved for 61 s");
+  role.step_age_ms -= 2000;
+  BOOST_TEST(health(true) == "ok");
+  role.state = "failed";
+  BOOST_TEST(health(false) == "kv_cache-0 is gone");
   rig.generation.report({});
   BOOST_TEST(rig.get("/health").result_int() == 503);
   BOOST_TEST(rig.get("/ready").result_int() == 503);
   BOOST_TEST(rig.get("/ping").result_int() == 200);
+}
+
+BOOST_AUTO_TEST_CASE(where_nobody_replaces_a_role_its_loss_is_the_end) {
+  http_gateway_options options;
+  options.replaces_roles = false;
+  http_rig rig(options);
+  role_status role = ready_role();
+  role.state = "lost";
+  rig.generation.report({.ready = false, .roles = {role}});
+  BOOST_TEST(rig.get("/health").result_int() == 503);
+  role.state = "starting";
+  rig.generation.report({.ready = false, .roles = {role}});
+  BOOST_TEST(rig.get("/health").result_int() == 200);
+  const auto ready = rig.get("/ready");
+  BOOST_TEST(ready.result_int() == 503);
+  BOOST_TEST(!ready[http::field::retry_after].empty());
+  BOOST_TEST(body_of(ready).at("error").at("message").as_string() == "not every role is ready, kv_cache-0 is starting");
+}
+
+BOOST_AUTO_TEST_CASE(load_counts_completions_and_server_info_shows_the_settings) {
+  http_gateway_options options;
+  options.server_info = R"({"max_num_seqs":64})";
+  http_rig rig(options);
+  rig.generation.hold_after(2);
+  const auto load = [&] { return body_of(rig.get("/load")).at("server_load").to_number<int>(); };
+  BOOST_TEST(load() == 0);
+  http_caller running(rig.gateway->port());
+  running.send(http::verb::post, "/v1/chat/completions", json::serialize(question));
+  while (rig.generation.requests().empty()) std::this_thread::yield();
+  BOOST_TEST(load() == 1);
+  BOOST_TEST(body_of(rig.get("/server_info")).at("max_num_seqs").to_number<int>() == 64);
 }
 
 BOOST_AUTO_TEST_CASE(models_tokens_status_and_metrics_can_be_asked) {
@@ -252,7 +295,9 @@ BOOST_AUTO_TEST_CASE(models_tokens_status_and_metrics_can_be_asked) {
   for (const std::string name :
        {"request_success_total", "time_to_first_token_seconds_bucket", "generation_tokens_total",
         "inter_token_latency_seconds_count", "e2e_request_latency_seconds_sum", "num_requests_running",
-        "num_requests_waiting", "kv_cache_usage_perc"})
+        "num_requests_waiting", "kv_cache_usage_perc", "num_preemptions_total", "iteration_tokens_total_bucket",
+        "request_queue_time_seconds_sum", "request_prefill_time_seconds_sum", "request_decode_time_seconds_sum",
+        "request_inference_time_seconds_count", "cache_config_info"})
     BOOST_TEST((metrics.find("troupe_" + name) != metrics.npos), name);
 }
 

@@ -67,6 +67,7 @@ BOOST_AUTO_TEST_CASE(a_whole_answer_splits_reasoning_from_content) {
   const auto body = t.body();
   const auto& choice = body.at("choices").at(0);
   BOOST_TEST(choice.at("message").at("reasoning_content") == "so\n");
+  BOOST_TEST(choice.at("message").at("reasoning") == "so\n");
   BOOST_TEST(choice.at("message").at("content") == "4");
   BOOST_TEST(choice.at("message").at("role") == "assistant");
   BOOST_TEST(choice.at("finish_reason") == "stop");
@@ -88,6 +89,7 @@ BOOST_AUTO_TEST_CASE(a_stream_begins_with_the_role_and_ends_with_one_finish_reas
   BOOST_TEST(t.chunks.front().at("choices").at(0).at("delta").at("role") == "assistant");
   BOOST_TEST(t.streamed("role") == "assistant");
   BOOST_TEST(t.streamed("reasoning_content") == "ab");
+  BOOST_TEST(t.streamed("reasoning") == "ab");
   BOOST_TEST(t.streamed("content") == "cd");
   for (std::size_t i = 0; i + 1 < t.chunks.size(); ++i)
     BOOST_TEST(t.chunks[i].at("choices").at(0).at("finish_reason").is_null());

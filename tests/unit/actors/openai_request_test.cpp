@@ -148,6 +148,14 @@ BOOST_AUTO_TEST_CASE(a_body_is_one_json_object) {
   for (const auto* body : {"", "[]", "{", "{} x", "\"\xff\"", "{\"a\":\"\xc0\"}", R"({"a":"\ud800"})"})
     BOOST_TEST((!parse_object(body) && parse_object(body).error().code == "invalid_json"), body);
   BOOST_TEST(!parse_object(std::string(200, '[')).has_value());
+  const auto twice = parse_object(R"({"n":1,"messages":[],"n":8})");
+  BOOST_TEST_REQUIRE(!twice.has_value());
+  BOOST_TEST(twice.error().message == "the body is not valid JSON: key \"n\" appears twice");
+  boost::json::object keys;
+  for (std::size_t i = 0; i < limits::http_json_keys_max; ++i) keys[std::to_string(i)] = 0;
+  BOOST_TEST(parse_object(boost::json::serialize(keys)).has_value());
+  keys["one more"] = 0;
+  BOOST_TEST(!parse_object(boost::json::serialize(keys)).has_value());
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -101,9 +101,19 @@ BOOST_AUTO_TEST_CASE(every_field_arrives) {
   same(cancel_request{request_id{77}});
   same(admission{false, errc::overloaded, "full", 5});
   same(join_cluster{"expert_shard-1", 4711});
-  same(role_progress{
-      process_id{3},
-      {.steps = 9, .running = 2, .waiting = 1, .kv_usage = 0.5, .drafts_proposed = 8, .drafts_accepted = 7}});
+  step_histogram step_rows;
+  step_rows.add(3);
+  step_rows.add(100'000);
+  same(role_progress{process_id{3},
+                     {.steps = 9,
+                      .running = 2,
+                      .waiting = 1,
+                      .kv_usage = 0.5,
+                      .drafts_proposed = 8,
+                      .drafts_accepted = 7,
+                      .preemptions = 6,
+                      .pages = 5,
+                      .step_rows = step_rows}});
   same(role_ready{process_id{3}, "cpu/amx_bf16 x2"});
   same(role_draining{process_id{~0u}});
   same(get_job{1});
@@ -125,7 +135,10 @@ BOOST_AUTO_TEST_CASE(every_field_arrives) {
                         .kv_usage = 0.25,
                         .drafts_proposed = 11,
                         .drafts_accepted = 12,
-                        .restarts = 10}}});
+                        .restarts = 10,
+                        .preemptions = 13,
+                        .pages = 14,
+                        .step_rows = step_rows}}});
 }
 
 BOOST_AUTO_TEST_CASE(a_request_arrives_as_it_was_sent) {
@@ -149,7 +162,8 @@ BOOST_AUTO_TEST_CASE(an_assignment_arrives_as_it_was_sent) {
                   .max_model_len = 7,
                   .kv_cache_ratio = 0.5,
                   .seed = 8,
-                  .speculative = false};
+                  .speculative = false,
+                  .isa = "avx2"};
   const auto got = there_and_back(sent);
   BOOST_TEST(got.process.value == 2u);
   BOOST_TEST(got.shard.value == 1u);

@@ -112,6 +112,27 @@ BOOST_AUTO_TEST_CASE(one_request_equals_the_oracle) {
   BOOST_TEST(c.loop.stats().requests_finished == 1u);
 }
 
+BOOST_AUTO_TEST_CASE(the_first_token_says_how_long_its_request_waited_and_steps_count_their_rows) {
+  using std::chrono::milliseconds;
+  cluster c(4, {.max_num_seqs = 1});
+  const time_point start{};
+  c.loop.admit(request(1, {4, 8, 15}, 2), start).value();
+  c.loop.admit(request(2, {16}, 1), start + milliseconds(5)).value();
+
+  std::vector<token_event> events;
+  for (auto now = start + milliseconds(30); c.loop.has_work(); now += milliseconds(100))
+    for (auto& event : c.loop.step(now).value()) events.push_back(std::move(event));
+
+  BOOST_TEST_REQUIRE(events.size() == 3u);
+  BOOST_TEST(events[0].queue_ms == 30);
+  BOOST_TEST(events[1].queue_ms == 0, "only the first token says it");
+  BOOST_TEST(events[2].queue_ms == 225);
+  const auto& rows = c.loop.stats().step_rows;
+  BOOST_TEST(rows.steps[0] == 2u);
+  BOOST_TEST(rows.steps[1] == 1u);
+  BOOST_TEST(rows.rows == 5u);
+}
+
 // Random arrivals, cancels, priorities, tiny pools and budgets, shards, dropped dispatches, speculation on and off.
 BOOST_AUTO_TEST_CASE(every_request_equals_the_oracle_whatever_happens) {
   step_stats sum;
@@ -122,7 +143,7 @@ BOOST_AUTO_TEST_CASE(every_request_equals_the_oracle_whatever_happens) {
       sched::scheduler_options scheduling;
       scheduling.max_num_seqs = 1 + below(8);
       scheduling.max_num_batched_tokens = 1 + below(below(2) == 0 ? 8 : 80);
-      scheduling.kv_cache_ratio = below(2) == 0 ? 1.0 : 0.8;
+      scheduling.join_usage_max = below(2) == 0 ? 1.0 : 0.8;
       scheduling.speculate = below(3) > 0;
       cluster c(4 + below(4), scheduling, 1 << below(3), below(2) == 0 ? moe::element::f32 : moe::element::bf16);
       const bool faulty = below(3) == 0;
@@ -265,7 +286,7 @@ BOOST_AUTO_TEST_CASE(a_request_taken_over_goes_on_where_its_client_stands) {
 }
 
 BOOST_AUTO_TEST_CASE(prompt_logprobs_come_once_each_before_the_first_token) {
-  cluster c(3, {.max_num_batched_tokens = 7, .kv_cache_ratio = 1.0});
+  cluster c(3, {.max_num_batched_tokens = 7, .join_usage_max = 1.0});
   std::vector<token_id> prompt(100);
   for (std::size_t i = 0; i < prompt.size(); ++i) prompt[i] = static_cast<token_id>(i * i % 97);
   auto echo = request(1, prompt, 2);

@@ -215,6 +215,7 @@ BOOST_AUTO_TEST_CASE(refuses_what_is_no_json_object) {
   BOOST_TEST(message_of("[]") == "config.json: must be an object");
   BOOST_TEST(message_of("{\"a\xc3\": 1}") == "config.json: invalid UTF-8 at byte 3");
   BOOST_TEST(message_of(std::string(100, '[')) == "config.json: not JSON: too deep");
+  BOOST_TEST(message_of(R"({"n_group":8,"n_group":1})") == "config.json: not JSON: key \"n_group\" appears twice");
 }
 
 BOOST_AUTO_TEST_CASE(takes_end_tokens_from_the_generation_config) {

@@ -110,7 +110,7 @@ BOOST_AUTO_TEST_CASE(requests_join_by_priority_and_then_by_arrival) {
 }
 
 BOOST_AUTO_TEST_CASE(a_request_joins_only_below_the_cache_ratio) {
-  bench b(10, {.kv_cache_ratio = 0.5, .speculate = false});
+  bench b(10, {.join_usage_max = 0.5, .speculate = false});
   b.admit(request(1, 3 * page, 2));
   b.admit(request(2, 3 * page, 2));
 
@@ -123,7 +123,7 @@ BOOST_AUTO_TEST_CASE(a_request_joins_only_below_the_cache_ratio) {
 }
 
 BOOST_AUTO_TEST_CASE(without_pages_the_youngest_is_preempted_and_computed_again) {
-  bench b(4, {.kv_cache_ratio = 1.0, .speculate = false});
+  bench b(4, {.join_usage_max = 1.0, .speculate = false});
   b.admit(request(1, 2 * page, 70));
   b.admit(request(2, 2 * page - 1, 5)); // has room for one more token
   b.step();
@@ -163,7 +163,7 @@ BOOST_AUTO_TEST_CASE(no_draft_is_run_where_its_token_could_not_be_used) {
 }
 
 BOOST_AUTO_TEST_CASE(a_draft_never_costs_somebody_a_page) {
-  bench b(2, {.kv_cache_ratio = 1.0});
+  bench b(2, {.join_usage_max = 1.0});
   b.admit(request(1, page - 1, 5));
   b.admit(request(2, 5, 9));
   b.step();
@@ -230,7 +230,7 @@ BOOST_AUTO_TEST_CASE(always_progresses_within_its_limits) {
       const int budget = 1 + below(below(2) == 0 ? 6 : 100);
       bench b(3 + below(10), {.max_num_seqs = 1 + below(10),
                               .max_num_batched_tokens = budget,
-                              .kv_cache_ratio = 0.3 + 0.7 * below(2),
+                              .join_usage_max = 0.3 + 0.7 * below(2),
                               .speculate = below(2) == 0});
       std::map<std::uint64_t, int> wanted;
       for (std::uint64_t id = 0; id < 20; ++id) {

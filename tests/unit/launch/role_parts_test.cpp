@@ -1,0 +1,32 @@
+// All roles compute with one instruction set: what a machine does not have is refused, never replaced.
+#include "launch/role_parts.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <algorithm>
+
+using namespace troupe;
+using namespace troupe::launch;
+
+BOOST_AUTO_TEST_SUITE(role_parts)
+
+BOOST_AUTO_TEST_CASE(the_instruction_set_is_the_named_one_or_none) {
+  const auto here = kernels::supported_isas();
+  for (const auto set : {kernels::isa::avx2, kernels::isa::avx512_bf16, kernels::isa::amx_bf16}) {
+    const std::string name(kernels::name_of(set));
+    const auto chosen = choose_isa(name);
+    BOOST_TEST(chosen.has_value() == (std::count(here.begin(), here.end(), set) == 1), name);
+    if (chosen) BOOST_TEST((*chosen == set));
+    if (!chosen) BOOST_TEST((chosen.error().code == errc::unsupported));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(auto_is_the_fastest_and_anything_else_is_no_set) {
+  const auto best = kernels::best_isa();
+  const auto chosen = choose_isa("auto");
+  BOOST_TEST(chosen.has_value() == best.has_value());
+  if (chosen) BOOST_TEST((*chosen == *best));
+  if (best) BOOST_TEST((choose_isa("sse2").error().code == errc::bad_input));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
