@@ -1,6 +1,5 @@
 // The CPU engine against transformers on the demo model: R1's dimensions per head, FP8 weights
 // (tests/golden/README.md).
-#include "runtime/exec/cpu_model.hpp"
 #include "runtime/model/checkpoint.hpp"
 #include "tests/support/golden.hpp"
 #include "tests/support/golden_runs.hpp"
@@ -15,6 +14,7 @@ using namespace troupe::testing;
 
 namespace {
 
+constexpr double tolerance = 1e-4;
 const std::filesystem::path demo_dir = std::filesystem::path(TROUPE_SOURCE_DIR) / "examples/demo_model";
 
 boost::test_tools::assertion_result has_demo(boost::unit_test::test_unit_id) {
@@ -72,7 +72,39 @@ BOOST_AUTO_TEST_CASE(float32_logits_are_those_of_transformers) {
   auto rig = m.rig(cpu_dtype::float32);
   const double worst = m.largest_error(rig);
   std::cout << "demo: largest float32 logit difference " << worst << std::endl;
-  BOOST_TEST(worst <= 1e-4);
+  BOOST_TEST(worst <= tolerance);
+}
+
+BOOST_AUTO_TEST_CASE(gates_choose_the_experts_transformers_chooses) {
+  demo_model m;
+  auto rig = m.rig(cpu_dtype::float32);
+  int checked = 0;
+  for (std::size_t p = 0; p < m.golden.prompts.size(); ++p) {
+    const auto* experts = m.golden.find(p, "router_experts");
+    if (!experts) continue;
+    const auto got = run_gates(rig, m.golden.prompts[p].ids);
+    BOOST_TEST(got.experts == experts->values);
+    BOOST_TEST(largest_difference(m.golden.tensor(p, "router_weights").values, {got.weights}) <= tolerance);
+    ++checked;
+  }
+  BOOST_TEST(checked >= 2);
+}
+
+BOOST_AUTO_TEST_CASE(mtp_logits_are_those_of_the_python_reference) {
+  demo_model m;
+  auto rig = m.rig(cpu_dtype::float32);
+  double worst = 0;
+  int checked = 0;
+  for (std::size_t p = 0; p < m.golden.prompts.size(); ++p) {
+    const auto* want = m.golden.find(p, "mtp_logits_f32");
+    if (!want) continue;
+    const auto got = run_drafts(rig, m.golden.prompts[p].ids, static_cast<std::size_t>(want->shape[0]));
+    worst = std::max(worst, largest_difference(want->values, got));
+    ++checked;
+  }
+  std::cout << "demo: largest float32 MTP logit difference " << worst << std::endl;
+  BOOST_TEST(worst <= tolerance);
+  BOOST_TEST(checked >= 4);
 }
 
 BOOST_AUTO_TEST_CASE(bfloat16_errs_no_more_than_transformers_does) {
