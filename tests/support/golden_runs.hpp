@@ -3,6 +3,7 @@
 
 #include "runtime/exec/cpu_model.hpp"
 #include "tests/support/engine_rig.hpp"
+#include "tests/support/golden.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -38,6 +39,23 @@ inline double largest_difference(std::span<const float> want, const logit_rows& 
       worst = std::max(worst, std::abs(static_cast<double>(value) - want[i++]));
     }
   return i == want.size() ? worst : std::numeric_limits<double>::infinity();
+}
+
+/// Largest difference to transformers' float32 logits, which are those of the last rows of some prompts.
+inline double largest_error(const golden_case& golden, engine_rig& rig) {
+  double worst = 0;
+  for (std::size_t p = 0; p < golden.prompts.size(); ++p) {
+    const auto* want = golden.find(p, "logits_f32");
+    if (!want) continue;
+    const auto& ids = golden.prompts[p].ids;
+    const auto pages = pages_from(0, ids.size());
+    const auto rows = static_cast<std::int32_t>(want->shape[0]);
+    const exec::row_group group{.tokens = ids, .pages = pages, .logit_rows = rows};
+    rig.device->forward({&group, 1}, *rig.experts).value();
+    worst =
+        std::max(worst, largest_difference(want->values, copy_logits(*rig.device, 0, static_cast<std::size_t>(rows))));
+  }
+  return worst;
 }
 
 inline token_id best_token(std::span<const float> logits) {

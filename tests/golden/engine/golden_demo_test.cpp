@@ -14,23 +14,6 @@ namespace {
 
 constexpr double tolerance = 1e-4;
 
-/// Largest difference to transformers' float32 logits, which are those of each prompt's last rows.
-double largest_error(const golden_case& golden, engine_rig& rig) {
-  double worst = 0;
-  for (std::size_t p = 0; p < golden.prompts.size(); ++p) {
-    const auto* want = golden.find(p, "logits_f32");
-    if (!want) continue;
-    const auto& ids = golden.prompts[p].ids;
-    const auto pages = pages_from(0, ids.size());
-    const auto rows = static_cast<std::int32_t>(want->shape[0]);
-    const row_group group{.tokens = ids, .pages = pages, .logit_rows = rows};
-    rig.device->forward({&group, 1}, *rig.experts).value();
-    worst =
-        std::max(worst, largest_difference(want->values, copy_logits(*rig.device, 0, static_cast<std::size_t>(rows))));
-  }
-  return worst;
-}
-
 } // namespace
 
 BOOST_AUTO_TEST_SUITE(golden_demo, *boost::unit_test::precondition(has_demo))

@@ -31,10 +31,6 @@ struct tiny_model {
   checkpoint_weights weights;
 };
 
-logit_rows run_whole(engine_rig& rig, const std::vector<token_id>& ids) {
-  return run_alone(rig, ids, pages_from(0, ids.size()), std::vector{static_cast<int>(ids.size())});
-}
-
 } // namespace
 
 BOOST_AUTO_TEST_SUITE(golden_tiny)
@@ -42,10 +38,7 @@ BOOST_AUTO_TEST_SUITE(golden_tiny)
 BOOST_DATA_TEST_CASE(float32_logits_are_those_of_transformers, boost::unit_test::data::make(cases), name) {
   tiny_model m(name);
   auto rig = m.rig(cpu_dtype::float32);
-  double worst = 0;
-  for (std::size_t p = 0; p < m.golden.prompts.size(); ++p)
-    worst = std::max(
-        worst, largest_difference(m.golden.tensor(p, "logits_f32").values, run_whole(rig, m.golden.prompts[p].ids)));
+  const double worst = largest_error(m.golden, rig);
   std::cout << name << ": largest float32 logit difference " << worst << std::endl;
   BOOST_TEST(worst <= logit_tolerance);
 }
@@ -71,10 +64,7 @@ BOOST_DATA_TEST_CASE(greedy_continuations_are_those_of_transformers, boost::unit
 BOOST_DATA_TEST_CASE(bfloat16_errs_no_more_than_transformers_does, boost::unit_test::data::make(cases), name) {
   tiny_model m(name);
   auto rig = m.rig(cpu_dtype::bfloat16);
-  double worst = 0;
-  for (std::size_t p = 0; p < m.golden.prompts.size(); ++p)
-    worst = std::max(
-        worst, largest_difference(m.golden.tensor(p, "logits_f32").values, run_whole(rig, m.golden.prompts[p].ids)));
+  const double worst = largest_error(m.golden, rig);
   std::cout << name << ": largest bfloat16 logit error " << worst << ", transformers' " << m.golden.bf16_error_max
             << std::endl;
   BOOST_TEST(worst <= 1.5 * m.golden.bf16_error_max);
