@@ -14,8 +14,9 @@ using namespace troupe::testing;
 
 namespace {
 
-const std::vector<std::string> cases = {"t0",         "t1",           "t0_no_q_lora", "t0_one_group", "t0_raw_weights",
-                                        "t0_no_yarn", "t0_two_shared"};
+const std::vector<std::string> cases = {
+    "t0",           "t1",          "t0_no_q_lora", "t0_one_group", "t0_raw_weights", "t0_no_yarn", "t0_two_shared",
+    "t0_v2_greedy", "t0_v2_groups"};
 constexpr double logit_tolerance = 1e-4;
 
 struct tiny_model {
