@@ -10,12 +10,6 @@
 #include <exception>
 #include <string>
 
-void troupe::launch::finish(const result<void>& outcome) {
-  if (outcome) return;
-  log::error("{}", outcome.error().message);
-  throw CLI::RuntimeError(1);
-}
-
 int main(int argc, char** argv) {
   CLI::App app{"Troupe serves DeepSeek-R1-class mixture-of-experts models from a company of actors."};
   app.footer("Start with:  troupe launch examples/recipes/local.yaml     then:  troupe chat \"What is 4821 + 3979?\"");

@@ -29,7 +29,8 @@ __device__ void query_head(const mla_rows_args& args, int token, int head) {
   const float* q = args.q + at * (args.nope + rope);
   auto* nope = reinterpret_cast<__nv_bfloat16*>(args.q_nope) + at * args.nope;
   for (int i = threadIdx.x % 32; i < args.nope; i += 32) nope[i] = __float2bfloat16_rn(q[i]);
-  rotate_pair(args, token, q + args.nope, reinterpret_cast<__nv_bfloat16*>(args.absorbed) + at * mla_entry + mla_latent);
+  rotate_pair(args, token, q + args.nope,
+              reinterpret_cast<__nv_bfloat16*>(args.absorbed) + at * mla_entry + mla_latent);
 }
 
 __device__ void cache_entry(const mla_rows_args& args, int token) {

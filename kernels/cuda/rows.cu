@@ -137,8 +137,7 @@ cudaError_t embed_rows(const std::uint16_t* table, const int* ids, int tokens, i
 }
 
 cudaError_t rmsnorm(const rmsnorm_args& args, cudaStream_t stream) {
-  if (args.width <= 0 || args.width % 4 || args.x_pitch % 4 || args.y_pitch % 4)
-    return cudaErrorInvalidValue;
+  if (args.width <= 0 || args.width % 4 || args.x_pitch % 4 || args.y_pitch % 4) return cudaErrorInvalidValue;
   if (args.tokens == 0) return cudaSuccess;
   rmsnorm_kernel<<<args.tokens, norm_threads, 0, stream>>>(args);
   return cudaGetLastError();

@@ -1,6 +1,7 @@
 #include "runtime/exec/cpu_experts.hpp"
 
 #include "runtime/exec/cpu_loading.hpp"
+#include "runtime/exec/expert_batch.hpp"
 
 #include <algorithm>
 
@@ -40,25 +41,6 @@ result<std::unique_ptr<cpu_experts>> cpu_experts::load(weight_source& from, cons
 
 std::int64_t cpu_experts::expert_bytes() const { return weights_.empty() ? 0 : weights_.front().bytes(); }
 
-result<void> cpu_experts::check(const moe::shard_batch& batch) const {
-  const auto bad = [](std::string why) { return error{errc::bad_input, "expert batch: " + std::move(why)}; };
-  if (batch.hidden_size != config_.hidden_size) return bad("hidden size " + std::to_string(batch.hidden_size));
-  if (batch.layer < 0 || static_cast<std::size_t>(batch.layer) >= layer_slot_.size() ||
-      layer_slot_[static_cast<std::size_t>(batch.layer)] < 0)
-    return bad("layer " + std::to_string(batch.layer) + " has no experts");
-  const auto row_bytes = static_cast<std::size_t>(batch.hidden_size) * moe::bytes_of(batch.type);
-  if (batch.inputs.size() % row_bytes != 0) return bad("inputs are not whole rows");
-  if (batch.experts.size() != batch.rows.size()) return bad("experts and rows do not pair up");
-  if (!std::is_sorted(batch.experts.begin(), batch.experts.end())) return bad("experts are not ascending");
-  const auto rows = static_cast<std::int64_t>(batch.inputs.size() / row_bytes);
-  for (const auto row : batch.rows)
-    if (row < 0 || row >= rows) return bad("there is no row " + std::to_string(row));
-  for (const auto e : batch.experts)
-    if (e < 0 || e >= config_.expert_count || expert_slot_[static_cast<std::size_t>(e)] < 0)
-      return bad("expert " + std::to_string(e) + " is not of this shard");
-  return {};
-}
-
 const kernels::ffn_weights& cpu_experts::weights_of(layer_index layer, expert_index expert) const {
   const auto slot =
       layer_slot_[static_cast<std::size_t>(layer)] * owned_count_ + expert_slot_[static_cast<std::size_t>(expert)];
@@ -66,7 +48,7 @@ const kernels::ffn_weights& cpu_experts::weights_of(layer_index layer, expert_in
 }
 
 result<moe::shard_output> cpu_experts::run(const moe::shard_batch& batch) {
-  TROUPE_TRY(check(batch));
+  TROUPE_TRY(check_expert_batch(batch, config_.hidden_size, layer_slot_, expert_slot_));
   const auto row_bytes = static_cast<std::size_t>(config_.hidden_size) * moe::bytes_of(batch.type);
   const auto type = batch.type == moe::element::f32 ? kernels::tensor_type::f32 : kernels::tensor_type::bf16;
   const auto pairs = batch.experts.size();

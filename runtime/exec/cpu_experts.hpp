@@ -21,7 +21,6 @@ class cpu_experts final : public expert_engine {
  private:
   cpu_experts(const model::model_config& config, const cpu_device& device);
 
-  result<void> check(const moe::shard_batch& batch) const;
   const kernels::ffn_weights& weights_of(layer_index layer, expert_index expert) const;
 
   model::model_config config_;

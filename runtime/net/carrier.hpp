@@ -3,6 +3,7 @@
 #pragma once
 
 #include "runtime/core/result.hpp"
+#include "runtime/net/bridge/message_codec.hpp"
 #include "runtime/net/transport.hpp"
 
 #include <caf/actor.hpp>
@@ -16,8 +17,6 @@
 #include <vector>
 
 namespace troupe::net {
-
-struct message_codec;
 
 /// Where a process listens and whom it lets in.
 struct carrier_options {

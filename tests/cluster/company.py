@@ -37,19 +37,21 @@ def prompt_of(number):
 
 
 class Company:
-    """Use as a context manager. `processes` is 1 (serve) or more (launch)."""
+    """Use as a context manager. Without expert_shards it is one process (serve), else several (launch)."""
 
-    def __init__(self, expert_shards=2, kv_caches=1):
-        self.expert_shards, self.kv_caches = expert_shards, kv_caches
+    def __init__(self, expert_shards=2, kv_caches=1, model=None):
+        """`model`: a checkpoint's folder instead of the tiny one."""
+        self.expert_shards, self.kv_caches, self.model = expert_shards, kv_caches, model
 
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="troupe-cluster-")
-        model = pathlib.Path(self.folder.name) / "tiny"
-        model.mkdir()
-        make_checkpoint(model)
+        model = self.model or pathlib.Path(self.folder.name) / "tiny"
+        if not self.model:
+            model.mkdir()
+            make_checkpoint(model)
         if self.expert_shards:
             recipe = pathlib.Path(self.folder.name) / "recipe.yaml"
-            recipe.write_text("model: tiny\nport: 0\nserving: {threads: 1}\n"
+            recipe.write_text(f"model: {model}\nport: 0\nserving: {{threads: 1}}\n"
                               f"roles: {{kv_cache: {self.kv_caches}, expert_shard: {self.expert_shards}}}\n")
             command = [TROUPE, "launch", str(recipe)]
         else:
@@ -58,6 +60,7 @@ class Company:
         with self.log_path.open("w") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
         self.port = int(self.wait_for(lambda: re.search(r"listening on http://[^:]*:(\d+)", self.log()))[1])
+        self.url = f"http://127.0.0.1:{self.port}"
         self.wait_for(lambda: self.get("/ready")[0] == 200)
         return self
 

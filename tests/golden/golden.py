@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers import DeepseekV3ForCausalLM
+from transformers import DeepseekV2ForCausalLM, DeepseekV3ForCausalLM
+from transformers.models.deepseek_v2.modeling_deepseek_v2 import DeepseekV2TopkRouter
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3DecoderLayer, DeepseekV3TopkRouter
 
 HERE = Path(__file__).resolve().parent
@@ -25,6 +26,9 @@ torch.set_num_threads(1)  # small tensors: threads would only wait for each othe
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
+MODELS = {"deepseek_v2": DeepseekV2ForCausalLM, "deepseek_v3": DeepseekV3ForCausalLM}
+ROUTERS = (DeepseekV2TopkRouter, DeepseekV3TopkRouter)
+
 
 def load_models(folder):
     """(float32 model, bfloat16 model, dequantised state) of a checkpoint folder, both with eager arithmetic."""
@@ -34,7 +38,7 @@ def load_models(folder):
     with tempfile.TemporaryDirectory() as plain:
         checkpoint.save_checkpoint(plain, config, {name: tensor.float() for name, tensor in state.items()})
         for dtype in (torch.float32, torch.bfloat16):
-            model, info = DeepseekV3ForCausalLM.from_pretrained(
+            model, info = MODELS[config["model_type"]].from_pretrained(
                 plain,
                 dtype=dtype,
                 attn_implementation="eager",
@@ -51,13 +55,17 @@ def load_models(folder):
 
 def choice_lead(router, logits):
     """By how much the last kept group and expert beat the first left out, the smaller of the two, [rows]."""
-    biased = logits.float().sigmoid() + router.e_score_correction_bias
-    groups = biased.view(len(biased), router.num_group, -1)
-    scores = groups.topk(2).values.sum(-1).sort(descending=True).values
-    lead = torch.full((len(biased),), float("inf"))
+    if isinstance(router, DeepseekV2TopkRouter):  # a group scores its best expert
+        scored, counted = logits.float().softmax(-1), 1
+    else:
+        scored, counted = logits.float().sigmoid() + router.e_score_correction_bias, 2
+    groups = scored.view(len(scored), router.num_group, -1)
+    group_scores = groups.topk(counted).values.sum(-1)
+    scores = group_scores.sort(descending=True).values
+    lead = torch.full((len(scored),), float("inf"))
     if router.topk_group < router.num_group:
         lead = scores[:, router.topk_group - 1] - scores[:, router.topk_group]
-    kept = groups.topk(2).values.sum(-1).topk(router.topk_group).indices
+    kept = group_scores.topk(router.topk_group).indices
     chosen = groups.gather(1, kept[..., None].expand(-1, -1, groups.shape[-1])).flatten(1).sort(descending=True).values
     if router.top_k < chosen.shape[1]:
         lead = lead.minimum(chosen[:, router.top_k - 1] - chosen[:, router.top_k])
@@ -68,7 +76,7 @@ class router_log:
     """Records what every router of `model` (in layer order) chooses while the `with` block runs."""
 
     def __init__(self, model):
-        self.routers = [module for module in model.modules() if isinstance(module, DeepseekV3TopkRouter)]
+        self.routers = [module for module in model.modules() if isinstance(module, ROUTERS)]
 
     def __enter__(self):
         self.choices, self.leads = [], []

@@ -80,6 +80,13 @@ T1 = T0 | {
     "quantization_config": checkpoint.QUANTIZATION_CONFIG,
     "v_head_dim": 32,
 }
+# DeepSeek-V2's gate: raw softmax probabilities, times the factor.
+V2 = T0 | {
+    "architectures": ["DeepseekV2ForCausalLM"],
+    "model_type": "deepseek_v2",
+    "norm_topk_prob": False,
+    "scoring_func": "softmax",
+}
 # name -> (config, storage of the linears, shards)
 CASES = {
     "t0": (T0 | {"num_nextn_predict_layers": 1, "torch_dtype": "float32"}, "f32", 1),
@@ -89,6 +96,12 @@ CASES = {
     "t0_raw_weights": (T0 | {"norm_topk_prob": False, "routed_scaling_factor": 1.0}, "bf16", 1),
     "t0_no_yarn": (T0 | {"rope_scaling": None}, "bf16", 1),
     "t0_two_shared": (T0 | {"n_shared_experts": 2}, "bf16", 1),
+    "t0_v2_greedy": (
+        V2 | {"n_group": 1, "topk_group": 1, "topk_method": "greedy", "routed_scaling_factor": 1.0, "q_lora_rank": None},
+        "bf16",
+        1,
+    ),
+    "t0_v2_groups": (V2 | {"topk_method": "group_limited_greedy", "routed_scaling_factor": 4.0}, "bf16", 1),
 }
 PROMPT_LENGTHS = (1, 9, 40, 90)  # 40 and 90 exceed original_max_position_embeddings = 32
 GREEDY_TOKENS = 32
@@ -135,8 +148,9 @@ def random_state(config, generator):
             return
         experts, width = config["n_routed_experts"], config["moe_intermediate_size"]
         matrix(p + ".mlp.gate", experts, hidden, std=1.5 * hidden**-0.5)
-        bias = torch.randperm(experts, generator=generator) * (1.0 / experts)
-        state[p + ".mlp.gate.e_score_correction_bias"] = 1.0 + bias
+        if config["topk_method"] == "noaux_tc":
+            bias = torch.randperm(experts, generator=generator) * (1.0 / experts)
+            state[p + ".mlp.gate.e_score_correction_bias"] = 1.0 + bias
         for e in range(experts):
             mlp(f"{p}.mlp.experts.{e}", width)
         mlp(p + ".mlp.shared_experts", width * config["n_shared_experts"])

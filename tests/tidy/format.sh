@@ -4,4 +4,4 @@ set -euo pipefail
 cd "$1"
 version=$(clang-format --version | grep -o 'version [0-9]*')
 [ "$version" = "version 14" ] || { echo "1 test case out of 1 skipped: clang-format 14 is pinned, found $version"; exit 0; }
-git ls-files '*.hpp' '*.cpp' | xargs clang-format --dry-run --Werror
+git ls-files '*.hpp' '*.cpp' '*.cu' '*.cuh' | xargs clang-format --dry-run --Werror

@@ -11,9 +11,7 @@ namespace {
 
 namespace json = boost::json;
 
-json::value text_or_null(std::string text) {
-  return text.empty() ? json::value(nullptr) : json::value(std::move(text));
-}
+json::value text_or_null(const std::string& text) { return text.empty() ? json::value(nullptr) : json::value(text); }
 
 /// A token alone may be part of a code point: readable text here, exact bytes beside it.
 std::string token_text(const model::tokenizer& tok, token_id id) {
@@ -35,7 +33,7 @@ json::value object_or_null(json::value logprobs) { return logprobs.is_null() ? j
 
 void add_ending(json::object& choice, choice_part& part) {
   choice["logprobs"] = object_or_null(std::move(part.logprobs));
-  choice["finish_reason"] = text_or_null(std::move(part.finish_reason));
+  choice["finish_reason"] = text_or_null(part.finish_reason);
   choice["stop_reason"] = std::move(part.stop_reason);
 }
 
@@ -84,11 +82,11 @@ json::object usage_json(const usage_counts& usage) {
 json::object whole_choice(endpoint where, choice_part part) {
   json::object out{{"index", part.index}};
   if (where == endpoint::completions) {
-    out["text"] = std::move(part.content);
+    out["text"] = part.content;
   } else {
     json::object message{{"role", "assistant"}, {"content", std::move(part.content)}};
     message["reasoning"] = text_or_null(part.reasoning);
-    message["reasoning_content"] = text_or_null(std::move(part.reasoning));
+    message["reasoning_content"] = text_or_null(part.reasoning);
     out["message"] = std::move(message);
   }
   add_ending(out, part);
@@ -98,15 +96,15 @@ json::object whole_choice(endpoint where, choice_part part) {
 json::object chunk_choice(endpoint where, choice_part part) {
   json::object out{{"index", part.index}};
   if (where == endpoint::completions) {
-    out["text"] = std::move(part.content);
+    out["text"] = part.content;
   } else {
     json::object delta;
     if (part.first) delta["role"] = "assistant";
     if (!part.reasoning.empty()) {
       delta["reasoning"] = part.reasoning;
-      delta["reasoning_content"] = std::move(part.reasoning);
+      delta["reasoning_content"] = part.reasoning;
     } else if (part.first || !part.content.empty()) {
-      delta["content"] = std::move(part.content);
+      delta["content"] = part.content;
     }
     out["delta"] = std::move(delta);
   }

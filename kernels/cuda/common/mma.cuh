@@ -31,8 +31,8 @@ __device__ inline void multiply(tile& c, const uint4& low, const uint4& high, co
 __device__ inline std::uint32_t widen_pair(std::uint32_t codes) {
   const std::uint32_t bits = (codes & 0x00800080u) << 8 | (codes & 0x007F007Fu) << 4;
   constexpr std::uint32_t two_to_120 = 0x7B807B80u;
-  const auto wide = __hmul2(reinterpret_cast<const __nv_bfloat162&>(bits),
-                            reinterpret_cast<const __nv_bfloat162&>(two_to_120));
+  const auto wide =
+      __hmul2(reinterpret_cast<const __nv_bfloat162&>(bits), reinterpret_cast<const __nv_bfloat162&>(two_to_120));
   return reinterpret_cast<const std::uint32_t&>(wide);
 }
 /// Eight e4m3 codes as eight bf16.

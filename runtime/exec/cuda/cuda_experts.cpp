@@ -3,6 +3,7 @@
 #include "kernels/cuda/route.hpp"
 #include "kernels/cuda/rows.hpp"
 #include "runtime/exec/device/weight_shapes.hpp"
+#include "runtime/exec/expert_batch.hpp"
 #include "runtime/moe/elements.hpp"
 
 #include <algorithm>
@@ -32,27 +33,8 @@ result<std::unique_ptr<cuda_experts>> cuda_experts::load(const cuda_device& devi
   return self;
 }
 
-result<void> cuda_experts::check(const moe::shard_batch& batch) const {
-  const auto bad = [](std::string why) { return error{errc::bad_input, "expert batch: " + std::move(why)}; };
-  if (batch.hidden_size != config_.hidden_size) return bad("hidden size " + std::to_string(batch.hidden_size));
-  if (batch.layer < 0 || static_cast<std::size_t>(batch.layer) >= layer_slot_.size() ||
-      layer_slot_[static_cast<std::size_t>(batch.layer)] < 0)
-    return bad("layer " + std::to_string(batch.layer) + " has no experts");
-  const auto row_bytes = static_cast<std::size_t>(batch.hidden_size) * moe::bytes_of(batch.type);
-  if (batch.inputs.size() % row_bytes != 0) return bad("inputs are not whole rows");
-  if (batch.experts.size() != batch.rows.size()) return bad("experts and rows do not pair up");
-  if (!std::is_sorted(batch.experts.begin(), batch.experts.end())) return bad("experts are not ascending");
-  const auto rows = static_cast<std::int64_t>(batch.inputs.size() / row_bytes);
-  for (const auto row : batch.rows)
-    if (row < 0 || row >= rows) return bad("there is no row " + std::to_string(row));
-  for (const auto e : batch.experts)
-    if (e < 0 || e >= config_.expert_count || expert_slot_[static_cast<std::size_t>(e)] < 0)
-      return bad("expert " + std::to_string(e) + " is not of this shard");
-  return {};
-}
-
 result<moe::shard_output> cuda_experts::run(const moe::shard_batch& batch) {
-  TROUPE_TRY(check(batch));
+  TROUPE_TRY(check_expert_batch(batch, config_.hidden_size, layer_slot_, expert_slot_));
   device_.enter();
   moe::shard_output answer;
   answer.outputs = segment::allocate(batch.experts.size() * static_cast<std::size_t>(config_.hidden_size) *

@@ -36,7 +36,6 @@ class cuda_experts final : public expert_engine {
  private:
   cuda_experts(const cuda_device& device, const model::model_config& config) : device_(device), config_(config) {}
 
-  result<void> check(const moe::shard_batch& batch) const;
   const device_ffn& weights_of(layer_index layer) const {
     return weights_[static_cast<std::size_t>(layer_slot_[static_cast<std::size_t>(layer)])];
   }

@@ -1,13 +1,10 @@
 // The CPU engine against transformers on the demo model: R1's dimensions per head, FP8 weights
 // (tests/golden/README.md).
-#include "runtime/exec/cpu_model.hpp"
-#include "runtime/model/checkpoint.hpp"
-#include "tests/support/golden.hpp"
+#include "tests/support/demo_model.hpp"
 #include "tests/support/golden_runs.hpp"
 
 #include <boost/test/unit_test.hpp>
 #include <iostream>
-#include <thread>
 
 using namespace troupe;
 using namespace troupe::exec;
@@ -15,40 +12,7 @@ using namespace troupe::testing;
 
 namespace {
 
-const std::filesystem::path demo_dir = std::filesystem::path(TROUPE_SOURCE_DIR) / "examples/demo_model";
-
-boost::test_tools::assertion_result has_demo(boost::unit_test::test_unit_id) {
-  return std::filesystem::exists(demo_dir / "config.json") && std::filesystem::exists(golden_dir() / "demo");
-}
-
-struct demo_model {
-  golden_case golden = load_golden(golden_dir() / "demo");
-  model::model_config config = model::load_config(demo_dir).value();
-  model::checkpoint tensors = model::checkpoint::open(demo_dir).value();
-  checkpoint_weights weights{tensors, config};
-
-  engine_rig rig(cpu_dtype dtype) {
-    return make_rig(weights, config,
-                    {.dtype = dtype, .threads = static_cast<int>(std::thread::hardware_concurrency())});
-  }
-
-  /// Largest difference to transformers' float32 logits, which are those of each prompt's last rows.
-  double largest_error(engine_rig& rig) {
-    double worst = 0;
-    for (std::size_t p = 0; p < golden.prompts.size(); ++p) {
-      const auto* want = golden.find(p, "logits_f32");
-      if (!want) continue;
-      const auto& ids = golden.prompts[p].ids;
-      const auto pages = pages_from(0, ids.size());
-      const auto rows = static_cast<std::int32_t>(want->shape[0]);
-      const row_group group{.tokens = ids, .pages = pages, .logit_rows = rows};
-      rig.device->forward({&group, 1}, *rig.experts).value();
-      worst = std::max(worst,
-                       largest_difference(want->values, copy_logits(*rig.device, 0, static_cast<std::size_t>(rows))));
-    }
-    return worst;
-  }
-};
+constexpr double tolerance = 1e-4;
 
 } // namespace
 
@@ -70,15 +34,47 @@ BOOST_AUTO_TEST_CASE(float32_continues_all_prompts_as_transformers_does) {
 BOOST_AUTO_TEST_CASE(float32_logits_are_those_of_transformers) {
   demo_model m;
   auto rig = m.rig(cpu_dtype::float32);
-  const double worst = m.largest_error(rig);
+  const double worst = largest_error(m.golden, rig);
   std::cout << "demo: largest float32 logit difference " << worst << std::endl;
-  BOOST_TEST(worst <= 1e-4);
+  BOOST_TEST(worst <= tolerance);
+}
+
+BOOST_AUTO_TEST_CASE(gates_choose_the_experts_transformers_chooses) {
+  demo_model m;
+  auto rig = m.rig(cpu_dtype::float32);
+  int checked = 0;
+  for (std::size_t p = 0; p < m.golden.prompts.size(); ++p) {
+    const auto* experts = m.golden.find(p, "router_experts");
+    if (!experts) continue;
+    const auto got = run_gates(rig, m.golden.prompts[p].ids);
+    BOOST_TEST(got.experts == experts->values);
+    BOOST_TEST(largest_difference(m.golden.tensor(p, "router_weights").values, {got.weights}) <= tolerance);
+    ++checked;
+  }
+  BOOST_TEST(checked >= 2);
+}
+
+BOOST_AUTO_TEST_CASE(mtp_logits_are_those_of_the_python_reference) {
+  demo_model m;
+  auto rig = m.rig(cpu_dtype::float32);
+  double worst = 0;
+  int checked = 0;
+  for (std::size_t p = 0; p < m.golden.prompts.size(); ++p) {
+    const auto* want = m.golden.find(p, "mtp_logits_f32");
+    if (!want) continue;
+    const auto got = run_drafts(rig, m.golden.prompts[p].ids, static_cast<std::size_t>(want->shape[0]));
+    worst = std::max(worst, largest_difference(want->values, got));
+    ++checked;
+  }
+  std::cout << "demo: largest float32 MTP logit difference " << worst << std::endl;
+  BOOST_TEST(worst <= tolerance);
+  BOOST_TEST(checked >= 4);
 }
 
 BOOST_AUTO_TEST_CASE(bfloat16_errs_no_more_than_transformers_does) {
   demo_model m;
   auto rig = m.rig(cpu_dtype::bfloat16);
-  const double worst = m.largest_error(rig);
+  const double worst = largest_error(m.golden, rig);
   std::cout << "demo: largest bfloat16 logit error " << worst << ", transformers' " << m.golden.bf16_error_max
             << std::endl;
   BOOST_TEST(worst <= 1.5 * m.golden.bf16_error_max);

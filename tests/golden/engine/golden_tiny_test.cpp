@@ -1,5 +1,4 @@
 // The CPU engine against transformers on T0, T1 and the variants of model-spec.md 14 (tests/golden/README.md).
-#include "runtime/exec/cpu_model.hpp"
 #include "runtime/model/checkpoint.hpp"
 #include "tests/support/golden.hpp"
 #include "tests/support/golden_runs.hpp"
@@ -15,8 +14,9 @@ using namespace troupe::testing;
 
 namespace {
 
-const std::vector<std::string> cases = {"t0",         "t1",           "t0_no_q_lora", "t0_one_group", "t0_raw_weights",
-                                        "t0_no_yarn", "t0_two_shared"};
+const std::vector<std::string> cases = {
+    "t0",           "t1",          "t0_no_q_lora", "t0_one_group", "t0_raw_weights", "t0_no_yarn", "t0_two_shared",
+    "t0_v2_greedy", "t0_v2_groups"};
 constexpr double logit_tolerance = 1e-4;
 
 struct tiny_model {
@@ -32,10 +32,6 @@ struct tiny_model {
   checkpoint_weights weights;
 };
 
-logit_rows run_whole(engine_rig& rig, const std::vector<token_id>& ids) {
-  return run_alone(rig, ids, pages_from(0, ids.size()), std::vector{static_cast<int>(ids.size())});
-}
-
 } // namespace
 
 BOOST_AUTO_TEST_SUITE(golden_tiny)
@@ -43,10 +39,7 @@ BOOST_AUTO_TEST_SUITE(golden_tiny)
 BOOST_DATA_TEST_CASE(float32_logits_are_those_of_transformers, boost::unit_test::data::make(cases), name) {
   tiny_model m(name);
   auto rig = m.rig(cpu_dtype::float32);
-  double worst = 0;
-  for (std::size_t p = 0; p < m.golden.prompts.size(); ++p)
-    worst = std::max(
-        worst, largest_difference(m.golden.tensor(p, "logits_f32").values, run_whole(rig, m.golden.prompts[p].ids)));
+  const double worst = largest_error(m.golden, rig);
   std::cout << name << ": largest float32 logit difference " << worst << std::endl;
   BOOST_TEST(worst <= logit_tolerance);
 }
@@ -55,19 +48,9 @@ BOOST_DATA_TEST_CASE(gates_choose_the_experts_transformers_chooses, boost::unit_
   tiny_model m(name);
   auto rig = m.rig(cpu_dtype::float32);
   for (std::size_t p = 0; p < m.golden.prompts.size(); ++p) {
-    const auto& ids = m.golden.prompts[p].ids;
-    const auto pages = pages_from(0, ids.size());
-    recording_client recorder(*rig.experts);
-    const row_group group{.tokens = ids, .pages = pages};
-    rig.device->forward({&group, 1}, recorder).value();
-
-    std::vector<float> experts, weights;
-    for (const auto& choice : recorder.choices) {
-      experts.insert(experts.end(), choice.experts.begin(), choice.experts.end());
-      weights.insert(weights.end(), choice.weights.begin(), choice.weights.end());
-    }
-    BOOST_TEST(experts == m.golden.tensor(p, "router_experts").values);
-    BOOST_TEST(largest_difference(m.golden.tensor(p, "router_weights").values, {weights}) <= logit_tolerance);
+    const auto got = run_gates(rig, m.golden.prompts[p].ids);
+    BOOST_TEST(got.experts == m.golden.tensor(p, "router_experts").values);
+    BOOST_TEST(largest_difference(m.golden.tensor(p, "router_weights").values, {got.weights}) <= logit_tolerance);
   }
 }
 
@@ -82,10 +65,7 @@ BOOST_DATA_TEST_CASE(greedy_continuations_are_those_of_transformers, boost::unit
 BOOST_DATA_TEST_CASE(bfloat16_errs_no_more_than_transformers_does, boost::unit_test::data::make(cases), name) {
   tiny_model m(name);
   auto rig = m.rig(cpu_dtype::bfloat16);
-  double worst = 0;
-  for (std::size_t p = 0; p < m.golden.prompts.size(); ++p)
-    worst = std::max(
-        worst, largest_difference(m.golden.tensor(p, "logits_f32").values, run_whole(rig, m.golden.prompts[p].ids)));
+  const double worst = largest_error(m.golden, rig);
   std::cout << name << ": largest bfloat16 logit error " << worst << ", transformers' " << m.golden.bf16_error_max
             << std::endl;
   BOOST_TEST(worst <= 1.5 * m.golden.bf16_error_max);
@@ -98,20 +78,7 @@ BOOST_AUTO_TEST_CASE(mtp_logits_are_those_of_the_python_reference) {
   for (std::size_t p = 0; p < m.golden.prompts.size(); ++p) {
     const auto* want = m.golden.find(p, "mtp_logits_f32");
     if (!want) continue;
-    const std::span ids(m.golden.prompts[p].ids);
-    const auto pages = pages_from(0, ids.size());
-    run_whole(rig, m.golden.prompts[p].ids);
-
-    std::vector<draft_group> groups;
-    for (std::size_t i = 0; i + 1 < ids.size(); ++i)
-      groups.push_back({static_cast<std::int32_t>(i), static_cast<std::int32_t>(i), ids.subspan(i + 1, 1), pages});
-    rig.device->draft(groups, *rig.experts).value();
-    const auto& engine = dynamic_cast<const cpu_model&>(*rig.device);
-    logit_rows got;
-    for (std::size_t i = 0; i < groups.size(); ++i) {
-      const auto row = engine.draft_logits(static_cast<std::int32_t>(i));
-      got.emplace_back(row.begin(), row.end());
-    }
+    const auto got = run_drafts(rig, m.golden.prompts[p].ids, static_cast<std::size_t>(want->shape[0]));
     BOOST_TEST(largest_difference(want->values, got) <= logit_tolerance);
     ++checked;
   }
