@@ -20,6 +20,13 @@
 
 namespace troupe::testing {
 
+/// How long a test waits for what will come. ThreadSanitizer makes everything ten times slower.
+#ifdef __SANITIZE_THREAD__
+inline constexpr std::chrono::seconds patience{60};
+#else
+inline constexpr std::chrono::seconds patience{10};
+#endif
+
 struct got_frame {
   net::peer_id from;
   std::string meta;
@@ -32,7 +39,8 @@ inline std::string text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-/// Keeps frames (with their receipts) until the test takes them.
+/// Called from the progress thread, where Boost.Test must not log. Keeps frames (with their receipts) until the test
+/// takes them.
 class recorder : public net::transport_listener {
   template <class F>
   auto locked(F&& f) {
@@ -58,17 +66,16 @@ class recorder : public net::transport_listener {
   }
   void on_peer_down(net::peer_id who, const error& why) override {
     const std::lock_guard lock(mutex_);
-    BOOST_TEST_MESSAGE("down: " << why.message);
     downs_.emplace_back(who, why);
     changed_.notify_all();
   }
   bool run_some() override { return false; }
 
-  /// False after ten seconds.
+  /// False after `patience`.
   template <class Until>
   bool wait(Until&& until) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(10), until);
+    return changed_.wait_for(lock, patience, until);
   }
   std::optional<net::peer_id> wait_up(const std::string& uri) {
     if (!wait([&] { return up_.contains(uri); })) return std::nullopt;
