@@ -1,6 +1,7 @@
 // The weights of the CUDA engines in device memory: FP8 with 128x128 scales stays FP8, everything else is BF16.
 #pragma once
 
+#include "kernels/cuda/path.hpp"
 #include "runtime/exec/cuda/device.hpp"
 #include "runtime/exec/model_weights.hpp"
 
@@ -30,6 +31,8 @@ struct device_ffn {
   int width = 0;
 
   bool is_fp8() const { return gate_up_scales.size() > 0; }
+  /// Whether the grouped Hopper kernels take them as routed experts (W8A8); else `linear` does, with bf16 activations.
+  bool is_grouped() const { return is_fp8() && cuda::current_path() == cuda::kernel_path::hopper; }
 };
 
 /// Names as in model-spec.md 2.3; vectors are fp32 and empty where the config does without.

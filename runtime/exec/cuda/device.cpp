@@ -1,5 +1,7 @@
 #include "runtime/exec/cuda/device.hpp"
 
+#include "kernels/cuda/path.hpp"
+
 #include <algorithm>
 #include <cstring>
 
@@ -16,11 +18,12 @@ result<cuda_device> open_cuda(int index) {
   cudaDeviceProp card;
   if (const auto status = cudaGetDeviceProperties(&card, index); status != cudaSuccess)
     return error{errc::unsupported, "device cuda:" + std::to_string(index) + ": " + cudaGetErrorString(status)};
-  if (card.major != 9)
+  if (card.major < 8)
     return error{errc::unsupported, "device cuda:" + std::to_string(index) + ": " + card.name + " is sm_" +
                                         std::to_string(card.major * 10 + card.minor) +
-                                        "; the kernels need Hopper, sm_90a (H100, H200), or use --device cpu"};
-  return cuda_device{index, "cuda/sm_90a", card.name};
+                                        "; the kernels need sm_80 (A100) or newer, or use --device cpu"};
+  const bool hopper = cuda::path_of(index) == cuda::kernel_path::hopper;
+  return cuda_device{index, hopper ? "cuda/sm_90a" : "cuda/sm_80", card.name};
 }
 
 result<device_memory> device_memory::allocate(std::size_t bytes) {

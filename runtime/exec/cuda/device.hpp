@@ -20,7 +20,7 @@ inline void must(cudaError_t status, const char* what = "a CUDA call failed in t
 
 struct cuda_device {
   int index = 0;
-  std::string name; ///< "cuda/sm_90a"
+  std::string name; ///< "cuda/sm_90a", or "cuda/sm_80" on the plain path (kernels/cuda/path.hpp)
   std::string card; ///< "NVIDIA H200"
   /// CUDA's current device belongs to the thread; engines may be called from any one.
   void enter() const { must(cudaSetDevice(index)); }
