@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/path.hpp"
-#include "runtime/exec/cuda/device.hpp"
+#include "runtime/exec/cuda/uploader.hpp"
 #include "runtime/exec/model_weights.hpp"
 
 #include <cstdint>
@@ -75,8 +75,8 @@ struct cuda_weights {
 /// Errors: unsupported (a shape the kernels do not have), those of the weights, overloaded (device memory).
 result<cuda_weights> load_cuda_weights(weight_source& from, const model::model_config& config);
 
-/// The given experts of one layer.
+/// The given experts of one layer; they are there after to.finish().
 result<device_ffn> load_cuda_experts(weight_source& from, const model::model_config& config, layer_index layer,
-                                     std::span<const expert_index> experts);
+                                     std::span<const expert_index> experts, uploader& to);
 
 } // namespace troupe::exec

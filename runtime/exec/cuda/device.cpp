@@ -2,9 +2,6 @@
 
 #include "kernels/cuda/path.hpp"
 
-#include <algorithm>
-#include <cstring>
-
 namespace troupe::exec {
 
 result<cuda_device> open_cuda(int index) {
@@ -36,35 +33,6 @@ result<device_memory> device_memory::allocate(std::size_t bytes) {
   }
   memory.size_ = bytes;
   return memory;
-}
-
-uploader::uploader() {
-  for (auto& event : sent_) must(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
-  for (auto& buffer : buffers_) buffer.reserve(chunk_bytes);
-}
-
-uploader::~uploader() {
-  cudaStreamSynchronize(stream_);
-  for (auto event : sent_) cudaEventDestroy(event);
-}
-
-std::byte* uploader::buffer() {
-  must(cudaEventSynchronize(sent_[current_]));
-  return buffers_[current_].get();
-}
-
-void uploader::send(void* to, std::size_t bytes) {
-  must(cudaMemcpyAsync(to, buffers_[current_].get(), bytes, cudaMemcpyHostToDevice, stream_));
-  must(cudaEventRecord(sent_[current_], stream_));
-  current_ ^= 1;
-}
-
-void uploader::copy(void* to, const void* from, std::size_t bytes) {
-  for (std::size_t done = 0; done < bytes; done += chunk_bytes) {
-    const auto size = std::min(chunk_bytes, bytes - done);
-    std::memcpy(buffer(), static_cast<const std::byte*>(from) + done, size);
-    send(static_cast<std::byte*>(to) + done, size);
-  }
 }
 
 } // namespace troupe::exec
