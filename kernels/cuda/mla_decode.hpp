@@ -2,6 +2,8 @@
 // by all heads, whose first 512 channels are also the value. Asynchronous, allocates nothing. Plain C++ header.
 #pragma once
 
+#include "kernels/cuda/path.hpp"
+
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
@@ -34,6 +36,6 @@ struct mla_decode_args {
 /// How many splits keep `sms` multiprocessors busy; at least two pages each. Pure.
 int mla_decode_splits(int requests, int rows_per_request, int table_pages, int sms);
 
-cudaError_t mla_decode(const mla_decode_args& args, cudaStream_t stream);
+cudaError_t mla_decode(const mla_decode_args& args, cudaStream_t stream, kernel_path path = current_path());
 
 } // namespace troupe::cuda

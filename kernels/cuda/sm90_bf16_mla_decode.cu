@@ -17,7 +17,7 @@
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/tensor_map.hpp"
 #include "kernels/cuda/common/wgmma.cuh"
-#include "kernels/cuda/mla_decode.hpp"
+#include "kernels/cuda/mla_decode_parts.hpp"
 
 #include <cuda_bf16.h>
 
@@ -32,8 +32,6 @@ constexpr int box_bytes = tile_rows * 128;
 constexpr int consumer_threads = 256;
 constexpr int threads = consumer_threads + 128;
 constexpr int half_boxes = 4;
-constexpr int splits_max = 512;
-constexpr int combine_groups = 4;
 
 struct alignas(1024) tile_of_boxes {
   std::uint8_t box[boxes][box_bytes];
@@ -332,52 +330,9 @@ __global__ void __launch_bounds__(threads, 1)
     consume<1>(s, args, length, first, last);
 }
 
-// z = sum over splits of 2^(lse_i - lse) z_i: four groups of threads take every fourth split, and their sums are added
-// in order. One CTA a row, four channels a thread.
-__global__ void __launch_bounds__(combine_groups* mla_latent / 4) combine_splits_kernel(const mla_decode_args args) {
-  __shared__ float lse[splits_max];
-  __shared__ float4 sums[combine_groups][mla_latent / 4];
-  __shared__ float totals[combine_groups];
-  const int group = threadIdx.x / (mla_latent / 4), quad = threadIdx.x % (mla_latent / 4);
-  ptx::grid_dependency_wait();
-  const std::size_t rows = std::size_t(args.requests) * args.queries * args.heads, row = blockIdx.x;
-  for (int i = threadIdx.x; i < args.splits; i += blockDim.x) lse[i] = args.partial_lse[i * rows + row];
-  __syncthreads();
-  float peak = -INFINITY, total = 0;
-  for (int i = 0; i < args.splits; ++i) peak = fmaxf(peak, lse[i]);
-  float4 sum = {};
-#pragma unroll 8 // loads of several splits at once
-  for (int i = group; i < args.splits; i += combine_groups) {
-    const float weight = exp2f(lse[i] - peak);
-    const float4 z = __ldcs(reinterpret_cast<const float4*>(args.partial_out + (i * rows + row) * mla_latent) + quad);
-    total += weight;
-    sum.x += weight * z.x, sum.y += weight * z.y, sum.z += weight * z.z, sum.w += weight * z.w;
-  }
-  sums[group][quad] = sum;
-  if (quad == 0) totals[group] = total;
-  __syncthreads();
-  if (group != 0) return;
-  for (int g = 1; g < combine_groups; ++g) {
-    const float4 other = sums[g][quad];
-    total += totals[g];
-    sum.x += other.x, sum.y += other.y, sum.z += other.z, sum.w += other.w;
-  }
-  const uint2 packed = {pack(sum.x / total, sum.y / total), pack(sum.z / total, sum.w / total)};
-  reinterpret_cast<uint2*>(args.out + row * mla_latent)[quad] = packed;
-}
-
 } // namespace
 
-int mla_decode_splits(int requests, int rows_per_request, int table_pages, int sms) {
-  const int tiles = requests * ((rows_per_request + tile_rows - 1) / tile_rows);
-  if (tiles == 0 || tiles >= sms) return 1;
-  return std::clamp(sms / tiles, 1, std::max(1, table_pages / 2));
-}
-
-cudaError_t mla_decode(const mla_decode_args& args, cudaStream_t stream) {
-  if (args.queries < 1 || args.heads < 1 || args.splits < 1 || args.splits > splits_max || args.table_pages < 1)
-    return cudaErrorInvalidValue;
-  if (args.requests == 0) return cudaSuccess;
+cudaError_t sm90_mla_decode_parts(const mla_decode_args& args, cudaStream_t stream) {
   const int rows = args.queries * args.heads;
   CUtensorMap q_map, cache_map;
   if (const auto e = make_bf16_map(&q_map, args.q, std::uint64_t(args.requests) * rows, mla_entry, tile_rows)) return e;
@@ -386,11 +341,7 @@ cudaError_t mla_decode(const mla_decode_args& args, cudaStream_t stream) {
   constexpr int shared_bytes = sizeof(shared_layout);
   static_assert(shared_bytes <= 232448, "one CTA's shared memory on sm_90");
   const dim3 grid((rows + tile_rows - 1) / tile_rows, args.requests, args.splits);
-  const auto launched =
-      launch_dependent(mla_decode_kernel, {grid, threads, shared_bytes}, stream, q_map, cache_map, args);
-  if (launched != cudaSuccess || args.splits == 1) return launched;
-  return launch_dependent(combine_splits_kernel, {dim3(args.requests * rows), combine_groups * mla_latent / 4}, stream,
-                          args);
+  return launch_dependent(mla_decode_kernel, {grid, threads, shared_bytes}, stream, q_map, cache_map, args);
 }
 
 } // namespace troupe::cuda

@@ -2,6 +2,7 @@
 // between processes), serve (a running server), kernels (CUDA kernels against their targets).
 #include "launch/verbs/bench_cluster.hpp"
 #include "launch/verbs/bench_kernels.hpp"
+#include "launch/verbs/bench_load.hpp"
 #include "launch/verbs/bench_serve.hpp"
 #include "launch/verbs/bench_transport.hpp"
 #include "launch/verbs/verbs.hpp"
@@ -86,6 +87,7 @@ void add_bench(CLI::App& app) {
   add_bench_serve(*verb);
   add_bench_transport(*verb);
   add_bench_kernels(*verb);
+  add_bench_load(*verb);
 }
 
 } // namespace troupe::launch

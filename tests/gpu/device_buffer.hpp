@@ -1,6 +1,8 @@
 // Device memory for tests: filled from the host, poisoned with 0xFF (NaN in every format) where nothing was given.
 #pragma once
 
+#include "kernels/cuda/path.hpp"
+
 #include <boost/test/unit_test.hpp>
 #include <cuda_runtime_api.h>
 
@@ -9,15 +11,25 @@
 
 namespace troupe::test {
 
-inline bool has_hopper() {
-  int major = 0;
-  return cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0) == cudaSuccess && major == 9;
-}
-
+/// Whether the Hopper kernels run; TROUPE_CUDA_PATH=plain says no on any GPU.
 inline boost::test_tools::assertion_result needs_hopper(boost::unit_test::test_unit_id) {
-  boost::test_tools::assertion_result yes(has_hopper());
+  boost::test_tools::assertion_result yes(cuda::path_of(0) == cuda::kernel_path::hopper);
   yes.message() << "no Hopper GPU";
   return yes;
+}
+
+inline boost::test_tools::assertion_result needs_gpu(boost::unit_test::test_unit_id) {
+  int major = 0;
+  const auto status = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+  boost::test_tools::assertion_result yes(status == cudaSuccess && major >= 8);
+  yes.message() << "no GPU of sm_80 or newer";
+  return yes;
+}
+
+/// The paths that this GPU runs.
+inline std::vector<cuda::kernel_path> paths_here() {
+  if (cuda::path_of(0) == cuda::kernel_path::plain) return {cuda::kernel_path::plain};
+  return {cuda::kernel_path::plain, cuda::kernel_path::hopper};
 }
 
 template <class T>

@@ -75,7 +75,7 @@ struct fp8_problem {
 
 } // namespace
 
-BOOST_AUTO_TEST_SUITE(engine_linear, *boost::unit_test::precondition(test::needs_hopper))
+BOOST_AUTO_TEST_SUITE(engine_linear, *boost::unit_test::precondition(test::needs_gpu))
 
 BOOST_DATA_TEST_CASE(fp8_matches_double,
                      boost::unit_test::data::make({1, 16, 17, 144, 576}) *

@@ -79,7 +79,7 @@ logit_rows all_drafts(engine_rig& rig, std::span<const token_id> next, std::span
 
 } // namespace
 
-BOOST_AUTO_TEST_SUITE(engine_model, *boost::unit_test::precondition(troupe::test::needs_hopper))
+BOOST_AUTO_TEST_SUITE(engine_model, *boost::unit_test::precondition(troupe::test::needs_gpu))
 
 /// No further from the truth than 1.5 times the CPU's bf16 engine, or than the W8A8 emulation where weights are FP8.
 /// Every token goes to every expert: a gate that a rounding tips over would hide what a product costs.

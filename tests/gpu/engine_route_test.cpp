@@ -35,7 +35,7 @@ const std::vector<variant> variants = {
 
 } // namespace
 
-BOOST_AUTO_TEST_SUITE(engine_route, *boost::unit_test::precondition(test::needs_hopper))
+BOOST_AUTO_TEST_SUITE(engine_route, *boost::unit_test::precondition(test::needs_gpu))
 
 BOOST_DATA_TEST_CASE(chooses_what_the_cpu_chooses, boost::unit_test::data::make(variants), v) {
   std::mt19937_64 random(testing::fresh_seed());

@@ -45,7 +45,7 @@ double bf16_distance(std::uint16_t got, float want) {
 
 } // namespace
 
-BOOST_AUTO_TEST_SUITE(engine_rows, *boost::unit_test::precondition(test::needs_hopper))
+BOOST_AUTO_TEST_SUITE(engine_rows, *boost::unit_test::precondition(test::needs_gpu))
 
 BOOST_DATA_TEST_CASE(rmsnorm_matches_the_cpu, boost::unit_test::data::make({128, 256, 512, 1536, 7168}), width) {
   random_source random;

@@ -56,7 +56,7 @@ struct problem {
     return z;
   }
 
-  std::vector<std::uint16_t> run(int splits) const {
+  std::vector<std::uint16_t> run(int splits, kernel_path path) const {
     const test::device_buffer<std::uint16_t> d_q(q), d_cache(cache), out(q.size() / mla_entry * mla_latent);
     const test::device_buffer<int> d_tables(tables), d_lengths(lengths);
     const std::size_t rows = q.size() / mla_entry;
@@ -67,7 +67,7 @@ struct problem {
     args.scale = scale;
     args.requests = requests, args.queries = queries, args.heads = heads, args.pages = int(tables.size());
     args.table_pages = table_pages, args.splits = splits;
-    BOOST_REQUIRE_EQUAL(mla_decode(args, nullptr), cudaSuccess);
+    BOOST_REQUIRE_EQUAL(mla_decode(args, nullptr, path), cudaSuccess);
     BOOST_REQUIRE_EQUAL(cudaDeviceSynchronize(), cudaSuccess);
     return out.host();
   }
@@ -88,22 +88,26 @@ struct problem {
 
 } // namespace
 
-BOOST_AUTO_TEST_SUITE(mla_decode, *boost::unit_test::precondition(test::needs_hopper))
+BOOST_AUTO_TEST_SUITE(mla_decode, *boost::unit_test::precondition(test::needs_gpu))
 
 BOOST_DATA_TEST_CASE(matches_plain_attention,
-                     boost::unit_test::data::make({1, 16, 64, 128}) * boost::unit_test::data::make({1, 2, 4}), heads,
-                     queries) {
+                     boost::unit_test::data::make({1, 16, 17, 64, 128}) * boost::unit_test::data::make({1, 2, 4}),
+                     heads, queries) {
   const unsigned seed = std::random_device{}();
   BOOST_TEST_MESSAGE("seed=" << seed);
-  const problem p({queries, 63, 64, 65, 127, 128, 129, 500}, queries, heads, seed);
+  const problem p({queries, 31, 32, 33, 63, 64, 65, 127, 128, 129, 500}, queries, heads, seed);
 
-  for (int splits : {1, 2, 5}) BOOST_TEST(p.error(p.run(splits), std::max(1, heads / 4)) < 6e-3, "splits " << splits);
+  for (const auto path : test::paths_here())
+    for (int splits : {1, 2, 5})
+      BOOST_TEST(p.error(p.run(splits, path), std::max(1, heads / 4)) < 6e-3,
+                 "splits " << splits << " path " << int(path));
 }
 
 BOOST_AUTO_TEST_CASE(long_contexts_match) {
   const problem p({4096, 3001}, 1, 128, 11);
 
-  for (int splits : {1, 16}) BOOST_TEST(p.error(p.run(splits), 37) < 6e-3);
+  for (const auto path : test::paths_here())
+    for (int splits : {1, 16}) BOOST_TEST(p.error(p.run(splits, path), 37) < 6e-3, "path " << int(path));
 }
 
 // Bits of a request do not depend on its neighbours in the batch (contract 2), given the split plan.
@@ -113,9 +117,10 @@ BOOST_AUTO_TEST_CASE(requests_do_not_depend_on_their_neighbours) {
   one.requests = 1, one.lengths.resize(1);
   one.q.resize(many.q.size() / 4);
 
-  const auto all = many.run(2), alone = one.run(2);
-
-  BOOST_TEST(std::equal(alone.begin(), alone.end(), all.begin()));
+  for (const auto path : test::paths_here()) {
+    const auto all = many.run(2, path), alone = one.run(2, path);
+    BOOST_TEST(std::equal(alone.begin(), alone.end(), all.begin()), "path " << int(path));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(splits_fill_the_machine_but_never_below_two_pages) {

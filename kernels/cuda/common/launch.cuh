@@ -1,5 +1,6 @@
-// One way to launch a kernel of a decode step: dependent on the one before (programmatic dependent launch), and with
-// all of L1 given to shared memory, since a multiprocessor must run empty before it can divide its L1 differently.
+// One way to launch a kernel of a decode step: dependent on the one before (programmatic dependent launch, where the
+// GPU has it), and with all of L1 given to shared memory, since a multiprocessor must run empty before it can divide
+// its L1 differently.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -13,6 +14,13 @@ struct launch_shape {
   unsigned cluster_ctas = 1; ///< neighbours along x
 };
 
+/// Of the current device.
+inline cudaError_t device_attribute(cudaDeviceAttr attribute, int& value) {
+  int device = 0;
+  if (const auto e = cudaGetDevice(&device)) return e;
+  return cudaDeviceGetAttribute(&value, attribute, device);
+}
+
 template <class Kernel, class... Args>
 cudaError_t launch_dependent(Kernel kernel, const launch_shape& shape, cudaStream_t stream, const Args&... args) {
   if (const auto e =
@@ -20,6 +28,8 @@ cudaError_t launch_dependent(Kernel kernel, const launch_shape& shape, cudaStrea
     return e;
   if (const auto e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shape.shared_bytes))
     return e;
+  int major = 0;
+  if (const auto e = device_attribute(cudaDevAttrComputeCapabilityMajor, major)) return e;
   cudaLaunchAttribute attributes[2] = {};
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[0].val.programmaticStreamSerializationAllowed = 1;
@@ -31,15 +41,11 @@ cudaError_t launch_dependent(Kernel kernel, const launch_shape& shape, cudaStrea
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
   config.attrs = attributes;
-  config.numAttrs = shape.cluster_ctas > 1 ? 2 : 1;
+  config.numAttrs = major < 9 ? 0 : shape.cluster_ctas > 1 ? 2 : 1;
   return cudaLaunchKernelEx(&config, kernel, args...);
 }
 
 /// Multiprocessors of the current device: what a persistent grid is sized to.
-inline cudaError_t multiprocessors(int& count) {
-  int device = 0;
-  if (const auto e = cudaGetDevice(&device)) return e;
-  return cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
-}
+inline cudaError_t multiprocessors(int& count) { return device_attribute(cudaDevAttrMultiProcessorCount, count); }
 
 } // namespace troupe::cuda

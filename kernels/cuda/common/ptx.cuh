@@ -1,5 +1,5 @@
-// One wrapper per PTX instruction that CUDA C++ has no name for. sm_90a: mbarrier and bulk tensor copies;
-// wgmma has a file of its own.
+// One wrapper per PTX instruction that CUDA C++ has no name for. sm_90a: mbarrier and bulk tensor copies; wgmma has a
+// file of its own, and so have the copies of the plain kernels.
 #pragma once
 
 #include <cuda.h>
@@ -108,8 +108,12 @@ __device__ inline float reciprocal_approx(float x) {
 __device__ inline void named_barrier(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
-/// Waits for the kernel launched before this one (programmatic dependent launch).
-__device__ inline void grid_dependency_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+/// Waits for the kernel launched before this one (programmatic dependent launch; before sm_90 there is none).
+__device__ inline void grid_dependency_wait() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
 /// Lets the next kernel in the stream start its prologue.
 __device__ inline void grid_launch_dependents() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 

@@ -24,12 +24,14 @@ result<std::unique_ptr<cuda_experts>> cuda_experts::load(const cuda_device& devi
     self->expert_slot_[static_cast<std::size_t>(expert)] = self->owned_count_++;
   }
   const auto layers = config.layer_count + (has_mtp(from, config) ? 1 : 0);
+  uploader to;
   for (layer_index layer = 0; layer < layers; ++layer) {
     self->layer_slot_.push_back(config.is_moe(layer) ? static_cast<std::int32_t>(self->weights_.size()) : -1);
     if (!config.is_moe(layer)) continue;
-    TROUPE_ASSIGN(auto loaded, load_cuda_experts(from, config, layer, owned));
+    TROUPE_ASSIGN(auto loaded, load_cuda_experts(from, config, layer, owned, to));
     self->weights_.push_back(std::move(loaded));
   }
+  to.finish();
   return self;
 }
 

@@ -16,7 +16,7 @@ constexpr std::size_t slots_bytes_max = std::size_t{4} << 30;
 
 int cuda_ffn::rows_max(const device_ffn& w, int tokens) {
   const std::size_t slot_bytes =
-      w.is_fp8() ? 3 * w.hidden + w.width + (w.hidden + w.width) / 32 : 4 * w.hidden + 10 * w.width;
+      w.is_grouped() ? 3 * w.hidden + w.width + (w.hidden + w.width) / 32 : 4 * w.hidden + 10 * w.width;
   const auto fitting = slots_bytes_max / (slot_bytes * static_cast<std::size_t>(std::max(w.experts, 1))) / 8 * 8;
   return static_cast<int>(
       std::clamp<std::size_t>((static_cast<std::size_t>(tokens) + 7) / 8 * 8, 8, std::max<std::size_t>(fitting, 8)));
@@ -26,7 +26,7 @@ const std::uint16_t* cuda_ffn::run_routed(const device_ffn& w, const expert_slot
                                           cudaStream_t stream) {
   const auto count = static_cast<std::size_t>(w.experts) * slots.rows_max;
   auto* out = outputs_.reserve(count * w.hidden);
-  if (w.is_fp8()) return run_fp8(w, slots, x, out, stream), out;
+  if (w.is_grouped()) return run_fp8(w, slots, x, out, stream), out;
   auto* inputs = inputs_.reserve(count * w.hidden);
   must(cuda::gather_slots(x, slots.token_of, slots.rows, w.experts, slots.rows_max, w.hidden, inputs, stream));
   return run_linear(w, slots.rows, slots.rows_max, inputs, out, stream), out;

@@ -1,5 +1,5 @@
-// SwiGLU of one or many experts on the device. Routed experts with FP8 weights read FP8 activations (the grouped
-// kernels, W8A8); everything else reads BF16 activations through `linear`.
+// SwiGLU of one or many experts on the device. On Hopper, routed experts with FP8 weights read FP8 activations (the
+// grouped kernels, W8A8); everything else reads BF16 activations through `linear`.
 #pragma once
 
 #include "runtime/exec/cuda/cuda_weights.hpp"
@@ -24,7 +24,7 @@ class cuda_ffn {
   /// The only expert of `w` on the first `tokens` rows of x: a dense MLP or the shared experts. [tokens, hidden]
   const std::uint16_t* run_own(const device_ffn& w, int tokens, const std::uint16_t* x, cudaStream_t stream);
 
-  /// Slots per expert for `tokens` rows, and for fewer when the scratch memory would get too large. Pure.
+  /// Slots per expert for `tokens` rows, and for fewer when the scratch memory would get too large.
   static int rows_max(const device_ffn& w, int tokens);
 
  private:

@@ -20,7 +20,8 @@ std::size_t scales_bytes(std::int64_t rows, std::int64_t cols) {
 
 class loader {
  public:
-  loader(weight_source& from, const model::model_config& config) : from_(from), config_(config) {}
+  loader(weight_source& from, const model::model_config& config, uploader& to)
+      : from_(from), config_(config), to_(to) {}
 
   result<device_memory> vector(const std::string& name, std::int64_t size) {
     TROUPE_ASSIGN(const auto values, from_.vector(name, size));
@@ -126,8 +127,6 @@ class loader {
     return w;
   }
 
-  void finish() { to_.finish(); }
-
  private:
   struct place {
     device_memory *data, *scales; ///< scales of size 0: bf16
@@ -161,15 +160,15 @@ class loader {
     if (w.type == tensor_type::bf16) return to_.copy(data, w.data, static_cast<std::size_t>(w.rows * w.cols) * 2);
     const auto row_bytes = static_cast<std::size_t>(w.cols) * 2;
     const auto rows_max = static_cast<std::int64_t>(uploader::chunk_bytes / row_bytes);
-    std::vector<float> row(static_cast<std::size_t>(w.cols));
     for (std::int64_t first = 0; first < w.rows; first += rows_max) {
       const auto count = std::min(rows_max, w.rows - first);
-      auto* to = reinterpret_cast<std::uint16_t*>(to_.buffer());
-      for (std::int64_t r = 0; r < count; ++r) {
+      auto* to = reinterpret_cast<std::uint16_t*>(to_.reserve(static_cast<std::size_t>(count) * row_bytes));
+      to_.pool().parallel_for(count, [&](std::int64_t r) {
+        std::vector<float> row(static_cast<std::size_t>(w.cols));
         kernels::dequantize_row(w, first + r, row.data());
         kernels::to_bf16(row.data(), to + r * w.cols, w.cols);
-      }
-      to_.send(data + static_cast<std::size_t>(first) * row_bytes, static_cast<std::size_t>(count) * row_bytes);
+      });
+      to_.send(data + static_cast<std::size_t>(first) * row_bytes);
     }
   }
 
@@ -177,7 +176,7 @@ class loader {
     const auto& c = config_;
     TROUPE_ASSIGN(const auto stored,
                   from_.matrix(name, std::int64_t{c.head_count} * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank));
-    const auto parts = split_kv_b(stored.view, c.head_count, c.qk_nope_head_dim, c.v_head_dim);
+    const auto parts = split_kv_b(stored.view, c.head_count, c.qk_nope_head_dim, c.v_head_dim, to_.pool());
     w.key.rows = c.kv_lora_rank, w.key.cols = c.qk_nope_head_dim;
     TROUPE_ASSIGN(w.key.data, upload(parts.key.data(), parts.key.size() * 2));
     w.value.rows = c.v_head_dim, w.value.cols = c.kv_lora_rank;
@@ -187,14 +186,15 @@ class loader {
 
   weight_source& from_;
   const model::model_config& config_;
-  uploader to_;
+  uploader& to_;
 };
 
 } // namespace
 
 result<cuda_weights> load_cuda_weights(weight_source& from, const model::model_config& config) {
   TROUPE_TRY(check_device_shape(config));
-  loader load(from, config);
+  uploader to;
+  loader load(from, config, to);
   cuda_weights w;
   const auto head = config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
   TROUPE_ASSIGN(w.embedding, load.matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size, false));
@@ -207,18 +207,15 @@ result<cuda_weights> load_cuda_weights(weight_source& from, const model::model_c
   if (has_mtp(from, config)) {
     TROUPE_ASSIGN(w.mtp, load.mtp());
   }
-  load.finish();
+  to.finish();
   return w;
 }
 
 result<device_ffn> load_cuda_experts(weight_source& from, const model::model_config& config, layer_index layer,
-                                     std::span<const expert_index> experts) {
+                                     std::span<const expert_index> experts, uploader& to) {
   std::vector<std::string> prefixes;
   for (const auto expert : experts) prefixes.push_back(model::expert_prefix(layer, expert));
-  loader load(from, config);
-  auto loaded = load.ffn(prefixes, config.moe_intermediate_size);
-  load.finish();
-  return loaded;
+  return loader(from, config, to).ffn(prefixes, config.moe_intermediate_size);
 }
 
 } // namespace troupe::exec

@@ -1,7 +1,8 @@
 // The weights of the CUDA engines in device memory: FP8 with 128x128 scales stays FP8, everything else is BF16.
 #pragma once
 
-#include "runtime/exec/cuda/device.hpp"
+#include "kernels/cuda/path.hpp"
+#include "runtime/exec/cuda/uploader.hpp"
 #include "runtime/exec/model_weights.hpp"
 
 #include <cstdint>
@@ -30,6 +31,8 @@ struct device_ffn {
   int width = 0;
 
   bool is_fp8() const { return gate_up_scales.size() > 0; }
+  /// Whether the grouped Hopper kernels take them as routed experts (W8A8); else `linear` does, with bf16 activations.
+  bool is_grouped() const { return is_fp8() && cuda::current_path() == cuda::kernel_path::hopper; }
 };
 
 /// Names as in model-spec.md 2.3; vectors are fp32 and empty where the config does without.
@@ -72,8 +75,8 @@ struct cuda_weights {
 /// Errors: unsupported (a shape the kernels do not have), those of the weights, overloaded (device memory).
 result<cuda_weights> load_cuda_weights(weight_source& from, const model::model_config& config);
 
-/// The given experts of one layer.
+/// The given experts of one layer; they are there after to.finish().
 result<device_ffn> load_cuda_experts(weight_source& from, const model::model_config& config, layer_index layer,
-                                     std::span<const expert_index> experts);
+                                     std::span<const expert_index> experts, uploader& to);
 
 } // namespace troupe::exec

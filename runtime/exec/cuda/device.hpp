@@ -20,7 +20,7 @@ inline void must(cudaError_t status, const char* what = "a CUDA call failed in t
 
 struct cuda_device {
   int index = 0;
-  std::string name; ///< "cuda/sm_90a"
+  std::string name; ///< "cuda/sm_90a", or "cuda/sm_80" on the plain path (kernels/cuda/path.hpp)
   std::string card; ///< "NVIDIA H200"
   /// CUDA's current device belongs to the thread; engines may be called from any one.
   void enter() const { must(cudaSetDevice(index)); }
@@ -111,27 +111,6 @@ class cuda_stream {
 
  private:
   cudaStream_t stream_ = nullptr;
-};
-
-/// Sends weights to the device through two pinned buffers, so that reading the file and copying overlap.
-class uploader {
- public:
-  static constexpr std::size_t chunk_bytes = std::size_t{16} << 20;
-
-  uploader();
-  ~uploader();
-  /// The buffer to fill next, chunk_bytes long; waits until the copy out of it has ended.
-  std::byte* buffer();
-  /// Sends the first `bytes` of buffer() to `to`.
-  void send(void* to, std::size_t bytes);
-  void copy(void* to, const void* from, std::size_t bytes);
-  void finish() { stream_.wait(); }
-
- private:
-  cuda_stream stream_;
-  pinned_scratch<std::byte> buffers_[2];
-  cudaEvent_t sent_[2]{};
-  int current_ = 0;
 };
 
 } // namespace troupe::exec

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cpu/matrix.hpp"
+#include "kernels/cpu/thread_pool.hpp"
 #include "runtime/core/result.hpp"
 #include "runtime/model/config.hpp"
 
@@ -21,6 +22,6 @@ bool fits_fp8_ffn(int hidden, int width, int experts, int block_rows, int block_
 struct absorbed_kv_b {
   std::vector<std::uint16_t> key, values;
 };
-absorbed_kv_b split_kv_b(const kernels::weight_view& kv_b, int heads, int nope, int value);
+absorbed_kv_b split_kv_b(const kernels::weight_view& kv_b, int heads, int nope, int value, kernels::thread_pool& pool);
 
 } // namespace troupe::exec

@@ -121,7 +121,8 @@ BOOST_AUTO_TEST_CASE(kv_b_is_cut_by_head_and_its_key_half_transposed) {
                                   .data = reinterpret_cast<const std::byte*>(numbers.data()),
                                   .rows = heads * (nope + value),
                                   .cols = latent};
-  const auto parts = split_kv_b(view, heads, nope, value);
+  kernels::thread_pool pool(3);
+  const auto parts = split_kv_b(view, heads, nope, value, pool);
 
   const auto at = [&](int head, int row, int channel) {
     return kernels::float_to_bf16(numbers[static_cast<std::size_t>((head * (nope + value) + row) * latent + channel)]);
