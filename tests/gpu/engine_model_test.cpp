@@ -53,6 +53,22 @@ class far_away final : public expert_client {
   expert_client& to_;
 };
 
+/// Weights that have to be read, although they are random.
+class read_weights final : public weight_source {
+ public:
+  explicit read_weights(weight_source& from) : from_(from) {}
+  std::optional<tensor_type> type_of(const std::string& name) const override { return from_.type_of(name); }
+  result<stored_matrix> matrix(const std::string& name, std::int64_t rows, std::int64_t cols) override {
+    return from_.matrix(name, rows, cols);
+  }
+  result<std::vector<float>> vector(const std::string& name, std::int64_t size) override {
+    return from_.vector(name, size);
+  }
+
+ private:
+  weight_source& from_;
+};
+
 struct random_model {
   std::mt19937_64 random;
   model::model_config config = gpu_test::small_config();
@@ -167,6 +183,16 @@ BOOST_DATA_TEST_CASE(experts_here_and_elsewhere_give_the_same_bits, boost::unit_
   rig.experts =
       std::make_unique<local_expert_client>(std::move(shards), where, m.config.hidden_size, moe::element::bf16);
   BOOST_TEST((run_alone(rig, tokens, pages, std::vector{13}) == here));
+}
+
+BOOST_DATA_TEST_CASE(random_weights_are_the_same_wherever_they_are_made, boost::unit_test::data::make({false, true}),
+                     fp8) {
+  random_model m(fp8 ? tensor_type::f8_e4m3 : tensor_type::bf16);
+  read_weights from_host(m.weights);
+  auto made = gpu_test::make_gpu_rig(m.weights, m.config), read = gpu_test::make_gpu_rig(from_host, m.config);
+  const auto tokens = m.tokens(20);
+  const auto pages = pages_from(0, 20);
+  BOOST_TEST((run_alone(made, tokens, pages, std::vector{20}) == run_alone(read, tokens, pages, std::vector{20})));
 }
 
 BOOST_AUTO_TEST_CASE(bad_input_is_refused_and_leaves_the_engine_usable) {

@@ -2,6 +2,7 @@
 #include "runtime/exec/cuda/cuda_weights.hpp"
 
 #include "kernels/cpu/bf16.hpp"
+#include "kernels/cuda/random_fill.hpp"
 #include "runtime/exec/device/weight_shapes.hpp"
 
 #include <algorithm>
@@ -33,16 +34,16 @@ class loader {
 
   /// FP8 stays FP8 if `may_be_fp8` and a row is whole scale blocks.
   result<device_matrix> matrix(const std::string& name, int rows, int cols, bool may_be_fp8 = true) {
-    TROUPE_ASSIGN(const auto stored, from_.matrix(name, rows, cols));
     device_matrix m;
     m.rows = rows, m.cols = cols;
-    const bool fp8 = may_be_fp8 && stored.view.type == tensor_type::f8_e4m3 && cols % 128 == 0 &&
-                     stored.view.block_rows == 128 && stored.view.block_cols == 128;
     const auto size = static_cast<std::size_t>(rows) * cols;
+    const bool fp8 = may_be_fp8 && from_.type_of(name) == tensor_type::f8_e4m3 && cols % 128 == 0 &&
+                     config_.weight_block_rows == 128 && config_.weight_block_cols == 128;
     TROUPE_ASSIGN(m.data, device_memory::allocate(fp8 ? size : 2 * size));
-    if (!fp8) return send_bf16(stored.view, m.data.as<std::byte>()), std::move(m);
-    TROUPE_ASSIGN(m.scales, device_memory::allocate(scales_bytes(rows, cols)));
-    send_fp8(stored.view, m.data.as<std::byte>(), m.scales.as<std::byte>());
+    if (fp8) {
+      TROUPE_ASSIGN(m.scales, device_memory::allocate(scales_bytes(rows, cols)));
+    }
+    TROUPE_TRY(put(name, rows, cols, {&m.data, &m.scales, 0, 0}));
     return m;
   }
 
@@ -141,13 +142,26 @@ class loader {
   }
 
   result<void> put(const std::string& name, int rows, int cols, const place& where) {
-    TROUPE_ASSIGN(const auto stored, from_.matrix(name, rows, cols));
+    const bool fp8 = where.scales->size() > 0;
     auto* data = where.data->as<std::byte>() + where.data_at;
-    if (where.scales->size() == 0) return send_bf16(stored.view, data), result<void>{};
+    auto* scales = where.scales->as<std::byte>() + where.scales_at;
+    if (const auto recipe = from_.random(name, rows, cols);
+        recipe && recipe->type == (fp8 ? tensor_type::f8_e4m3 : tensor_type::bf16))
+      return make(*recipe, std::int64_t{rows} * cols, data, scales), result<void>{};
+    TROUPE_ASSIGN(const auto stored, from_.matrix(name, rows, cols));
+    if (!fp8) return send_bf16(stored.view, data), result<void>{};
     if (stored.view.type != tensor_type::f8_e4m3)
       return error{errc::bad_input, name + ": not FP8 as the layer's other matrices are"};
-    send_fp8(stored.view, data, where.scales->as<std::byte>() + where.scales_at);
+    send_fp8(stored.view, data, scales);
     return {};
+  }
+
+  void make(const random_matrix& recipe, std::int64_t count, std::byte* data, std::byte* scales) {
+    if (recipe.type == tensor_type::bf16)
+      return must(cuda::fill_random_bf16(reinterpret_cast<std::uint16_t*>(data), count, recipe.state, recipe.step,
+                                         to_.stream()));
+    must(cuda::fill_random_e4m3(reinterpret_cast<std::uint8_t*>(data), count, recipe.state, to_.stream()));
+    to_.copy(scales, recipe.scales.data(), recipe.scales.size() * sizeof(float));
   }
 
   void send_fp8(const weight_view& w, std::byte* data, std::byte* scales) {

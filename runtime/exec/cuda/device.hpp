@@ -113,6 +113,22 @@ class cuda_stream {
   cudaStream_t stream_ = nullptr;
 };
 
+class cuda_event {
+ public:
+  cuda_event() { must(cudaEventCreate(&event_)); }
+  ~cuda_event() { cudaEventDestroy(event_); }
+  cuda_event(const cuda_event&) = delete;
+  cuda_event& operator=(const cuda_event&) = delete;
+
+  operator cudaEvent_t() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+/// GB/s of the best of some passes that read `bytes` of device memory and keep nothing. Errors: overloaded.
+result<double> cuda_read_gbs(std::size_t bytes);
+
 /// Sends weights to the device through two pinned buffers, so that reading the file and copying overlap.
 class uploader {
  public:
@@ -126,6 +142,7 @@ class uploader {
   void send(void* to, std::size_t bytes);
   void copy(void* to, const void* from, std::size_t bytes);
   void finish() { stream_.wait(); }
+  cudaStream_t stream() const { return stream_; }
 
  private:
   cuda_stream stream_;
