@@ -1,6 +1,7 @@
 // What a step must read and compute at least: the denominators of `troupe bench engine`.
 #pragma once
 
+#include "kernels/tensor_type.hpp"
 #include "runtime/exec/expert_client.hpp"
 #include "runtime/model/config.hpp"
 

@@ -27,24 +27,11 @@ class loader {
     TROUPE_ASSIGN(const auto values, from_.vector(name, size));
     return upload(values.data(), values.size() * sizeof(float));
   }
-  result<device_memory> bias(const std::string& name, std::int64_t size) {
-    if (!config_.attention_bias) return device_memory{};
-    return vector(name, size);
-  }
 
   /// FP8 stays FP8 if `may_be_fp8` and a row is whole scale blocks.
   result<device_matrix> matrix(const std::string& name, int rows, int cols, bool may_be_fp8 = true) {
-    device_matrix m;
-    m.rows = rows, m.cols = cols;
-    const auto size = static_cast<std::size_t>(rows) * cols;
-    const bool fp8 = may_be_fp8 && from_.type_of(name) == tensor_type::f8_e4m3 && cols % 128 == 0 &&
-                     config_.weight_block_rows == 128 && config_.weight_block_cols == 128;
-    TROUPE_ASSIGN(m.data, device_memory::allocate(fp8 ? size : 2 * size));
-    if (fp8) {
-      TROUPE_ASSIGN(m.scales, device_memory::allocate(scales_bytes(rows, cols)));
-    }
-    TROUPE_TRY(put(name, rows, cols, {&m.data, &m.scales, 0, 0}));
-    return m;
+    const stacked_part part{name, rows};
+    return stack({&part, 1}, cols, may_be_fp8);
   }
 
   /// One FFN of `prefixes.size()` experts.
@@ -77,20 +64,26 @@ class loader {
     const auto& c = config_;
     cuda_attention_weights w;
     const int q_rows = c.head_count * c.qk_head_dim();
+    std::vector<stacked_part> in;
+    if (c.q_lora_rank > 0) in.push_back({prefix + "q_a_proj", c.q_lora_rank});
+    in.push_back({prefix + "kv_a_proj_with_mqa", c.latent_dim()});
+    if (c.attention_bias) {
+      TROUPE_ASSIGN(w.in_bias, biases(in));
+    }
+    for (auto& part : in) part.name += ".weight";
+    TROUPE_ASSIGN(w.in, stack(in, c.hidden_size, true));
     if (c.q_lora_rank > 0) {
-      TROUPE_ASSIGN(w.q_a, matrix(prefix + "q_a_proj.weight", c.q_lora_rank, c.hidden_size));
-      TROUPE_ASSIGN(w.q_a_bias, bias(prefix + "q_a_proj.bias", c.q_lora_rank));
       TROUPE_ASSIGN(w.q_a_norm, vector(prefix + "q_a_layernorm.weight", c.q_lora_rank));
       TROUPE_ASSIGN(w.q, matrix(prefix + "q_b_proj.weight", q_rows, c.q_lora_rank));
     } else {
       TROUPE_ASSIGN(w.q, matrix(prefix + "q_proj.weight", q_rows, c.hidden_size));
     }
-    TROUPE_ASSIGN(w.kv_a, matrix(prefix + "kv_a_proj_with_mqa.weight", c.latent_dim(), c.hidden_size));
-    TROUPE_ASSIGN(w.kv_a_bias, bias(prefix + "kv_a_proj_with_mqa.bias", c.latent_dim()));
     TROUPE_ASSIGN(w.kv_a_norm, vector(prefix + "kv_a_layernorm.weight", c.kv_lora_rank));
     TROUPE_TRY(kv_b(prefix + "kv_b_proj.weight", w));
     TROUPE_ASSIGN(w.o, matrix(prefix + "o_proj.weight", c.hidden_size, c.head_count * c.v_head_dim));
-    TROUPE_ASSIGN(w.o_bias, bias(prefix + "o_proj.bias", c.hidden_size));
+    if (c.attention_bias) {
+      TROUPE_ASSIGN(w.o_bias, vector(prefix + "o_proj.bias", c.hidden_size));
+    }
     return w;
   }
 
@@ -134,6 +127,44 @@ class loader {
     device_memory *data, *scales; ///< scales of size 0: bf16
     std::size_t data_at, scales_at;
   };
+
+  struct stacked_part {
+    std::string name;
+    int rows;
+  };
+
+  /// Matrices of one width, one below the other. FP8 if all are and scale blocks do not straddle two of them.
+  result<device_matrix> stack(std::span<const stacked_part> parts, int cols, bool may_be_fp8) {
+    device_matrix m;
+    m.cols = cols;
+    bool fp8 = may_be_fp8 && cols % 128 == 0 && config_.weight_block_rows == 128 && config_.weight_block_cols == 128;
+    for (const auto& part : parts) {
+      fp8 = fp8 && m.rows % 128 == 0 && from_.type_of(part.name) == tensor_type::f8_e4m3;
+      m.rows += part.rows;
+    }
+    const std::size_t row_bytes = static_cast<std::size_t>(cols) * (fp8 ? 1 : 2);
+    TROUPE_ASSIGN(m.data, device_memory::allocate(static_cast<std::size_t>(m.rows) * row_bytes));
+    if (fp8) {
+      TROUPE_ASSIGN(m.scales, device_memory::allocate(scales_bytes(m.rows, cols)));
+    }
+    std::size_t row = 0;
+    for (const auto& part : parts) {
+      const place where{&m.data, &m.scales, row * row_bytes, scales_bytes(static_cast<std::int64_t>(row), cols)};
+      TROUPE_TRY(put(part.name, part.rows, cols, where));
+      row += static_cast<std::size_t>(part.rows);
+    }
+    return m;
+  }
+
+  /// The same for their bias vectors; `parts` without suffix.
+  result<device_memory> biases(std::span<const stacked_part> parts) {
+    std::vector<float> all;
+    for (const auto& part : parts) {
+      TROUPE_ASSIGN(const auto values, from_.vector(part.name + ".bias", part.rows));
+      all.insert(all.end(), values.begin(), values.end());
+    }
+    return upload(all.data(), all.size() * sizeof(float));
+  }
 
   result<device_memory> upload(const void* from, std::size_t bytes) {
     TROUPE_ASSIGN(auto memory, device_memory::allocate(bytes));
