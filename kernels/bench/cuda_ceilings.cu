@@ -1,5 +1,4 @@
-// Helpers of cuda_bench that need device code: random fill, L2 flush, and the read-only reduction every memory-bound
-// kernel is measured against.
+// Helpers of cuda_bench that need device code: random fill and an empty kernel.
 #include "kernels/bench/cuda_ceilings.hpp"
 
 namespace troupe::bench {
@@ -30,21 +29,6 @@ __global__ void fill_bf16_kernel(std::uint16_t* values, std::size_t count, unsig
     values[i] = static_cast<std::uint16_t>((mix(i, seed) & 0x81FFu) | 0x3E00u); // +-[0.125, 0.5)
 }
 
-__global__ void read_kernel(const uint4* from, std::size_t count, unsigned* sink) {
-  unsigned sum = 0;
-  const std::size_t step = std::size_t{gridDim.x} * blockDim.x;
-  std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x;
-  for (; i + 3 * step < count; i += 4 * step) {
-    uint4 v[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) v[j] = __ldcs(from + i + j * step);
-#pragma unroll
-    for (int j = 0; j < 4; ++j) sum += v[j].x ^ v[j].y ^ v[j].z ^ v[j].w;
-  }
-  for (; i < count; i += step) sum += from[i].x ^ from[i].y ^ from[i].z ^ from[i].w;
-  if (sum == 0x12345678u) *sink = sum;
-}
-
 __global__ void empty_kernel() {}
 
 } // namespace
@@ -59,9 +43,6 @@ void fill_floats(float* values, std::size_t count, float low, float high, unsign
 }
 void fill_bf16(std::uint16_t* values, std::size_t count, unsigned seed) {
   fill_bf16_kernel<<<1024, 256>>>(values, count, seed);
-}
-void read_only(const void* data, std::size_t bytes, unsigned* sink, cudaStream_t stream) {
-  read_kernel<<<132 * 8, 512, 0, stream>>>(static_cast<const uint4*>(data), bytes / 16, sink);
 }
 
 } // namespace troupe::bench

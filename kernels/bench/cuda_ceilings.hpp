@@ -14,8 +14,6 @@ void fill_e4m3(std::uint8_t* bytes, std::size_t count, unsigned seed);
 void fill_floats(float* values, std::size_t count, float low, float high, unsigned seed);
 /// Random bf16 of either sign with magnitudes in [0.125, 0.5).
 void fill_bf16(std::uint16_t* values, std::size_t count, unsigned seed);
-/// Reads `bytes` once and keeps nothing.
-void read_only(const void* data, std::size_t bytes, unsigned* sink, cudaStream_t stream);
 /// A kernel without work: what a launch alone takes.
 void nothing(cudaStream_t stream);
 

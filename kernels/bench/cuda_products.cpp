@@ -60,7 +60,7 @@ line bench_wide(timer& t, bool fp8, int tokens, int rows, int cols, double targe
   p.x_pitch = cols, p.y_pitch = rows, p.rows = rows, p.cols = cols, p.tokens = tokens;
   line l{(fp8 ? "FP8 x BF16 M=" : "BF16 M=") + std::to_string(tokens) + " " + std::to_string(rows) + " x " +
          std::to_string(cols)};
-  l.us = t.median_us([&](cudaStream_t s) { check(sm90_linear(p, s), "sm90_linear"); });
+  l.us = t.median_us([&](cudaStream_t s) { check(wide_linear(p, s), "wide_linear"); });
   l.bytes = double(weights) * (fp8 ? 1 : 2) + double(tokens) * (2.0 * cols + 2.0 * rows);
   l.flop = 2.0 * tokens * rows * cols;
   l.target = target;

@@ -1,5 +1,7 @@
 #include "kernels/bench/cuda_rig.hpp"
 
+#include "kernels/cuda/read_only.hpp"
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -56,7 +58,7 @@ double timer::median_us(const work& launches, bool cold) {
   check(cudaGraphInstantiate(&replay, graph, 0), "graph");
   std::vector<float> ms;
   for (int i = 0; i < 33; ++i) {
-    if (cold) read_only(flush_, flush_bytes, sink_, stream_);
+    if (cold) cuda::read_only(flush_, flush_bytes, sink_, stream_);
     check(cudaEventRecord(begin_, stream_), "record");
     check(cudaGraphLaunch(replay, stream_), "replay");
     check(cudaEventRecord(end_, stream_), "record");
@@ -76,7 +78,7 @@ ceilings measure_ceilings(timer& t) {
     arena a;
     const std::size_t bytes = std::size_t{4} << 30;
     const void* data = a.floats(bytes / 4, -1, 1, 1);
-    c.read_gbs = bytes / t.median_us([&](cudaStream_t s) { read_only(data, bytes, t.sink(), s); }, false) / 1e3;
+    c.read_gbs = bytes / t.median_us([&](cudaStream_t s) { cuda::read_only(data, bytes, t.sink(), s); }, false) / 1e3;
     void* to = a.get<char>(bytes);
     c.copy_gbs =
         2 * bytes /

@@ -27,8 +27,15 @@ struct gate_permute_args {
   int* chosen = nullptr;    ///< out [tokens, top_k] experts, ascending
 };
 
-/// Ties go to the lowest index; experts outside the kept groups count as -inf (model-spec.md 7.2). Fills `ws.inputs`
-/// and `ws.input_scales` as quantise_rows does. `shape.experts` counts the shared expert; rows_max >= tokens.
+/// The first launch alone: `chosen` and `weights`. Ignores x and everything that is about slots.
+cudaError_t gate_rows(const gate_permute_args& args, cudaStream_t stream);
+/// The second: from `chosen` to slots and quantised rows.
+cudaError_t permute_quantise(const ffn_shape& shape, const gate_permute_args& args, const ffn_workspace& ws,
+                             cudaStream_t stream);
+
+/// Both. Ties go to the lowest index; experts outside the kept groups count as -inf (model-spec.md 7.2). Fills
+/// `ws.inputs` and `ws.input_scales` as quantise_rows does. `shape.experts` counts the shared expert; rows_max >=
+/// tokens.
 cudaError_t gate_permute_quantise(const ffn_shape& shape, const gate_permute_args& args, const ffn_workspace& ws,
                                   cudaStream_t stream);
 

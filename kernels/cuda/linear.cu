@@ -11,7 +11,8 @@
 //           the demo model (97.8 % of the CPU's tokens, which an emulation reproduced token by token)
 // Source    model-spec.md section 9
 #include "kernels/cuda/common/mma.cuh"
-#include "kernels/cuda/linear.hpp"
+#include "kernels/cuda/path.hpp"
+#include "kernels/cuda/sm90_linear.hpp"
 
 #include <cuda_bf16.h>
 
@@ -20,6 +21,7 @@ namespace {
 
 constexpr int warps = 8;
 constexpr int strip_rows = 16;
+constexpr int few_tokens = 8;    // memory bound, and faster than wide_linear
 constexpr int block_bytes = 128; // of W along K, of one step of a warp: one scale block of e4m3, 64 channels of bf16
 
 /// 16 weight rows of one block: two 64-byte chunks of each row.
@@ -146,6 +148,8 @@ cudaError_t linear(const linear_args& args, cudaStream_t stream) {
   if (args.cols <= 0 || args.cols % (fp8 ? 128 : 64) || args.x_pitch % 8 || args.x_group % 8)
     return cudaErrorInvalidValue;
   if (args.rows == 0 || args.tokens == 0 || args.groups == 0) return cudaSuccess;
+  if (current_path() == kernel_path::hopper)
+    return args.batch_invariant || args.tokens <= few_tokens ? sm90_linear(args, stream) : wide_linear(args, stream);
   return fp8 ? launch_for<true>(args, stream) : launch_for<false>(args, stream);
 }
 

@@ -25,6 +25,7 @@ struct linear_args {
   int tokens = 0;                                                  ///< of every group, or at most so many of one
   int groups = 1;
   const int* group_tokens = nullptr; ///< [groups] tokens of each group, on the device; null: `tokens` each
+  bool batch_invariant = true;       ///< false: more than 8 tokens may get other bits than the same tokens alone
 };
 
 cudaError_t linear(const linear_args& args, cudaStream_t stream);

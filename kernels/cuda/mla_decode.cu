@@ -4,6 +4,7 @@
 // Invariant four groups of threads take every fourth split, and their sums are added in order
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/ptx.cuh"
+#include "kernels/cuda/common/split_plan.cuh"
 #include "kernels/cuda/mla_decode_parts.hpp"
 
 #include <cuda_bf16.h>
@@ -29,14 +30,17 @@ __global__ void __launch_bounds__(combine_groups* mla_latent / 4) combine_splits
   __shared__ float totals[combine_groups];
   const int group = threadIdx.x / (mla_latent / 4), quad = threadIdx.x % (mla_latent / 4);
   ptx::grid_dependency_wait();
+  ptx::grid_launch_dependents();
   const std::size_t rows = std::size_t(args.requests) * args.queries * args.heads, row = blockIdx.x;
-  for (int i = threadIdx.x; i < args.splits; i += blockDim.x) lse[i] = args.partial_lse[i * rows + row];
+  const int splits = split_plan(args, args.lengths[row / (args.queries * args.heads)]).count;
+  if (splits == 1) return; // it is where it belongs
+  for (int i = threadIdx.x; i < splits; i += blockDim.x) lse[i] = args.partial_lse[i * rows + row];
   __syncthreads();
   float peak = -INFINITY, total = 0;
-  for (int i = 0; i < args.splits; ++i) peak = fmaxf(peak, lse[i]);
+  for (int i = 0; i < splits; ++i) peak = fmaxf(peak, lse[i]);
   float4 sum = {};
 #pragma unroll 8 // loads of several splits at once
-  for (int i = group; i < args.splits; i += combine_groups) {
+  for (int i = group; i < splits; i += combine_groups) {
     const float weight = exp2f(lse[i] - peak);
     const float4 z = __ldcs(reinterpret_cast<const float4*>(args.partial_out + (i * rows + row) * mla_latent) + quad);
     total += weight;

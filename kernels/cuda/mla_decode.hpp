@@ -8,6 +8,12 @@
 
 #include <cstdint>
 
+#ifdef __CUDACC__
+#define TROUPE_HOST_DEVICE __host__ __device__
+#else
+#define TROUPE_HOST_DEVICE
+#endif
+
 namespace troupe::cuda {
 
 inline constexpr int mla_latent = 512; ///< value channels
@@ -30,8 +36,23 @@ struct mla_decode_args {
   int heads = 128;
   int pages = 0; ///< of the cache
   int table_pages = 0;
-  int splits = 1; ///< each handles ceil(table_pages / splits) pages; a plan that ignores the batch keeps bits fixed
+  int splits = 1; ///< each handles ceil(table_pages / splits) pages
+  /// Instead every request is split by its own length, mla_pages_per_split() pages each: bits do not depend on the
+  /// batch. `splits` is then mla_splits_most(table_pages).
+  bool by_length = false;
 };
+
+/// Pages of one split of a request with so many pages: short contexts want parallelism, for long ones the partial
+/// results (262 KB a split of 128 heads, against 74 KB a page) must stay small. Pure.
+TROUPE_HOST_DEVICE constexpr int mla_pages_per_split(int pages) { return pages <= 32 ? 4 : pages <= 128 ? 8 : 16; }
+/// The most splits that a request of at most so many pages has. Pure.
+constexpr int mla_splits_most(int pages) {
+  const auto splits = [](int n) { return (n + mla_pages_per_split(n) - 1) / mla_pages_per_split(n); };
+  int most = splits(pages);
+  if (pages > 32 && splits(32) > most) most = splits(32);
+  if (pages > 128 && splits(128) > most) most = splits(128);
+  return most;
+}
 
 /// How many splits keep `sms` multiprocessors busy; at least two pages each. Pure.
 int mla_decode_splits(int requests, int rows_per_request, int table_pages, int sms);

@@ -3,6 +3,8 @@
 // Roofline  128 heads: 98 KB in, 49 KB out a token; 64 tokens 9.4 MB: 2 us at 4.5 TB/s; launch-bound in decode
 // Mapping   grid (tokens, heads / 8 + 1): a warp a head; the first CTA of a token does the cache entry
 // Source    model-spec.md 5.4 and 6.1; DeepSeek's own code rotates in float32 and rounds the result, as here
+#include "kernels/cuda/common/launch.cuh"
+#include "kernels/cuda/common/ptx.cuh"
 #include "kernels/cuda/mla_decode.hpp"
 #include "kernels/cuda/mla_rows.hpp"
 
@@ -35,7 +37,7 @@ __device__ void query_head(const mla_rows_args& args, int token, int head) {
 
 __device__ void cache_entry(const mla_rows_args& args, int token) {
   __shared__ float of_warp[warps];
-  const float* entry = args.entry + std::size_t(token) * mla_entry;
+  const float* entry = args.entry + token * args.entry_pitch;
   auto* to = reinterpret_cast<__nv_bfloat16*>(args.cache) + std::size_t(args.slots[token]) * mla_entry;
   const float2 v = reinterpret_cast<const float2*>(entry)[threadIdx.x]; // 256 threads hold the 512 channels
   float squares = v.x * v.x + v.y * v.y;
@@ -53,6 +55,8 @@ __device__ void cache_entry(const mla_rows_args& args, int token) {
 }
 
 __global__ void __launch_bounds__(threads) mla_rows_kernel(const mla_rows_args args) {
+  ptx::grid_dependency_wait();
+  ptx::grid_launch_dependents();
   const int token = blockIdx.x, head = (int(blockIdx.y) - 1) * warps + threadIdx.x / 32;
   if (blockIdx.y == 0)
     cache_entry(args, token);
@@ -64,9 +68,10 @@ __global__ void __launch_bounds__(threads) mla_rows_kernel(const mla_rows_args a
 
 cudaError_t mla_rows(const mla_rows_args& args, cudaStream_t stream) {
   static_assert(mla_latent == 2 * threads && rope == 64, "a thread holds two latent channels, a lane one pair");
+  if (args.entry_pitch % 2) return cudaErrorInvalidValue;
   if (args.tokens == 0) return cudaSuccess;
-  mla_rows_kernel<<<dim3(args.tokens, (args.heads + warps - 1) / warps + 1), threads, 0, stream>>>(args);
-  return cudaGetLastError();
+  const dim3 grid(args.tokens, (args.heads + warps - 1) / warps + 1);
+  return launch_dependent(mla_rows_kernel, {grid, threads}, stream, args);
 }
 
 } // namespace troupe::cuda

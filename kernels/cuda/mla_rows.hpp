@@ -10,9 +10,10 @@ namespace troupe::cuda {
 
 /// Device pointers. cos and sin [tokens, 32] belong to the tokens' positions and hold the attention factor.
 struct mla_rows_args {
-  const float* q = nullptr;     ///< [tokens, heads, nope + 64]
-  const float* entry = nullptr; ///< [tokens, 576]: latent and key, as projected
-  const float* norm = nullptr;  ///< [512] kv_a_layernorm
+  const float* q = nullptr;       ///< [tokens, heads, nope + 64]
+  const float* entry = nullptr;   ///< [tokens, 576]: latent and key, as projected
+  std::int64_t entry_pitch = 576; ///< floats from one token's entry to the next
+  const float* norm = nullptr;    ///< [512] kv_a_layernorm
   const float* cos = nullptr;
   const float* sin = nullptr;
   const int* slots = nullptr;        ///< [tokens] page * 64 + position % 64

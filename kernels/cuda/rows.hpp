@@ -47,6 +47,10 @@ struct add_ffn_args {
 /// bits.
 cudaError_t add_ffn_rows(const add_ffn_args& args, cudaStream_t stream);
 
+/// ids[t] = index of the largest of the first `count` values of row t of x [tokens, width], the lowest of equals; -1 if
+/// anything in the row is NaN or +infinity, or all of the first `count` are -infinity.
+cudaError_t argmax_rows(const float* x, int tokens, int width, int count, int* ids, cudaStream_t stream);
+
 /// x += y, `count` floats.
 cudaError_t add_rows(const float* y, std::int64_t count, float* x, cudaStream_t stream);
 /// y = x widened to f32; `count` is a multiple of 2.

@@ -11,6 +11,7 @@
 // Invariant rows are independent; the order of additions depends on the split plan, not on the batch
 // Source    model-spec.md 6.3
 #include "kernels/cuda/common/mma.cuh"
+#include "kernels/cuda/common/split_plan.cuh"
 #include "kernels/cuda/common/warp_copy.cuh"
 #include "kernels/cuda/mla_decode_parts.hpp"
 
@@ -155,20 +156,20 @@ __device__ void add_values(rows_state& st, const mma::tile (&p)[position_tiles],
 }
 
 /// `row` is the tile's first row of `out` or of the partial results, `rows` how many there are.
-__device__ void store(rows_state& st, const mla_decode_args& args, std::size_t row, int rows) {
+__device__ void store(rows_state& st, const mla_decode_args& args, std::size_t row, int rows, bool alone) {
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     for (int lanes = 1; lanes <= 2; lanes *= 2) st.sum[r] += __shfl_xor_sync(~0u, st.sum[r], lanes);
     const int here = group() * group_rows + lane_row() + 8 * r;
     if (here >= rows) continue;
     const float inverse = st.sum[r] > 0 ? 1.0f / st.sum[r] : 0.0f;
-    if (args.splits > 1 && quarter() == 0 && threadIdx.x % 4 == 0)
+    if (!alone && quarter() == 0 && threadIdx.x % 4 == 0)
       args.partial_lse[row + here] = st.sum[r] > 0 ? st.peak[r] + log2f(st.sum[r]) : -INFINITY;
     const std::size_t at = (row + here) * mla_latent + quarter() * value_tiles * 8 + lane_column();
 #pragma unroll
     for (int t = 0; t < value_tiles; ++t) {
       const float low = st.o[t][2 * r] * inverse, high = st.o[t][2 * r + 1] * inverse;
-      if (args.splits == 1)
+      if (alone)
         *reinterpret_cast<std::uint32_t*>(args.out + at + t * 8) = pack(low, high);
       else
         *reinterpret_cast<float2*>(args.partial_out + at + t * 8) = make_float2(low, high);
@@ -181,10 +182,13 @@ __global__ void __launch_bounds__(groups_max* group_threads, 1) mla_decode_kerne
   auto& s = *reinterpret_cast<shared_layout*>(raw);
   const int rows = args.queries * args.heads, tile_rows = blockDim.x / group_threads * group_rows;
   const int first_row = blockIdx.x * tile_rows, request = blockIdx.y, split = blockIdx.z;
-  const int length = args.lengths[request], per_split = (args.table_pages + args.splits - 1) / args.splits;
+  const int length = args.lengths[request];
+  const split_plan plan(args, length);
+  if (split >= plan.count) return;
   constexpr int tiles_of_page = mla_page / tile_positions;
   const int tiles = (length + tile_positions - 1) / tile_positions,
-            first = min(split * per_split * tiles_of_page, tiles), last = min(first + per_split * tiles_of_page, tiles);
+            first = min(split * plan.pages_each * tiles_of_page, tiles),
+            last = min(first + plan.pages_each * tiles_of_page, tiles);
   const int* table = args.tables + std::size_t(request) * args.table_pages;
   int visible[2];
   for (int r = 0; r < 2; ++r) { // rows past the last query see what the last one sees
@@ -208,7 +212,7 @@ __global__ void __launch_bounds__(groups_max* group_threads, 1) mla_decode_kerne
     soften(st, p);
     add_values(st, p, now);
   }
-  store(st, args, std::size_t(split) * args.requests * rows + row, rows - first_row);
+  store(st, args, std::size_t(split) * args.requests * rows + row, rows - first_row, plan.count == 1);
 }
 
 } // namespace

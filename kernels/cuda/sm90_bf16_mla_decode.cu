@@ -7,7 +7,7 @@
 //           of two warpgroups, 256 columns each. Pages go through two buffers; warpgroup w scores the pages of buffer w
 //           and both warpgroups multiply every page's P by their half of its values, so that one's softmax hides behind
 //           the other's products. A page's P reuses the page's own rope box, which the values do not need
-// Invariant rows are independent; bits depend on the split plan, not on the batch
+// Invariant rows are independent; bits depend on the split plan, which may follow each request's length alone
 // Measured  H200, L2-cold, graph replay: 128 x 4096 x 128 heads 266 us (548 TFLOP/s, 0.69 of the limit), 128 x 8192 x
 //           16 296 us (4.1 TB/s, 0.90); with combine: 1 x 4096 x 128 15.8 us (an empty kernel 2.5), 1 x 65536 53.8 us
 // Rejected  clusters of two row tiles sharing pages by multicast: 338 us, the pair waits for its slower half at every
@@ -15,6 +15,7 @@
 //           75 us for 1 x 65536
 // Source    model-spec.md 6.3; schedule: FlashMLA's "seesaw" (deep-dive of April 2025)
 #include "kernels/cuda/common/launch.cuh"
+#include "kernels/cuda/common/split_plan.cuh"
 #include "kernels/cuda/common/tensor_map.hpp"
 #include "kernels/cuda/common/wgmma.cuh"
 #include "kernels/cuda/mla_decode_parts.hpp"
@@ -58,12 +59,18 @@ __device__ void load_half(shared_layout& s, const CUtensorMap* cache, int page, 
   if (half != buffer) load(boxes - 1);
 }
 
+// The cache does not wait for the kernel before this one, which makes q: whoever wrote the cache is older.
 __device__ void produce(shared_layout& s, const CUtensorMap* q, const CUtensorMap* cache, const int* table, int q_row,
                         int first, int last) {
-  for (int b = 0; b < boxes; ++b) {
-    ptx::mbarrier_expect_bytes(&s.q_full, box_bytes); // one phase: nine arrivals
-    ptx::copy_tile(s.q.box[b], q, &s.q_full, b * 64, q_row, ptx::evict_first);
-  }
+  const auto load_q = [&] {
+    ptx::grid_dependency_wait();
+    ptx::grid_launch_dependents();
+    for (int b = 0; b < boxes; ++b) {
+      ptx::mbarrier_expect_bytes(&s.q_full, box_bytes); // one phase: nine arrivals
+      ptx::copy_tile(s.q.box[b], q, &s.q_full, b * 64, q_row, ptx::evict_first);
+    }
+  };
+  if (first >= last) return load_q();
   std::uint32_t parity = 1;
   for (int page = first; page < last; page += 2, parity ^= 1) {
     const int pages[2] = {table[page], table[min(page + 1, last - 1)]};
@@ -72,6 +79,7 @@ __device__ void produce(shared_layout& s, const CUtensorMap* q, const CUtensorMa
       ptx::mbarrier_wait(&s.empty[buffer][half], parity);
       load_half(s, cache, pages[buffer], buffer, half);
     }
+    if (page == first) load_q();
   }
 }
 
@@ -270,7 +278,7 @@ __device__ void store(shared_layout& s, rows_state& st, int half, int rows_here,
 
 // One code path per warpgroup: ptxas serialises wgmma behind branches it cannot prove uniform.
 template <int Half>
-__device__ void consume(shared_layout& s, const mla_decode_args& args, int length, int first, int last) {
+__device__ void consume(shared_layout& s, const mla_decode_args& args, int length, int first, int last, bool alone) {
   const int rows = args.queries * args.heads, first_row = blockIdx.x * tile_rows;
   int visible[2];
   for (int r = 0; r < 2; ++r) // rows past the last query see what the last one sees
@@ -290,8 +298,7 @@ __device__ void consume(shared_layout& s, const mla_decode_args& args, int lengt
   const std::size_t row = std::size_t(blockIdx.y) * rows + first_row;
   const std::size_t part = std::size_t(blockIdx.z) * args.requests * rows + row;
   store(s, st, Half, min(tile_rows, rows - first_row),
-        {args.splits == 1 ? args.out + row * mla_latent : nullptr, args.partial_out + part * mla_latent,
-         args.partial_lse + part});
+        {alone ? args.out + row * mla_latent : nullptr, args.partial_out + part * mla_latent, args.partial_lse + part});
 }
 
 __global__ void __launch_bounds__(threads, 1)
@@ -311,11 +318,10 @@ __global__ void __launch_bounds__(threads, 1)
     ptx::fence_barrier_init();
   }
   __syncthreads();
-  ptx::grid_dependency_wait();
-  ptx::grid_launch_dependents();
   const int length = args.lengths[request], pages = (length + mla_page - 1) / mla_page;
-  const int per_split = (args.table_pages + args.splits - 1) / args.splits;
-  const int first = min(split * per_split, pages), last = min(first + per_split, pages);
+  const split_plan plan(args, length);
+  if (split >= plan.count) return;
+  const int first = min(split * plan.pages_each, pages), last = min(first + plan.pages_each, pages);
   if (threadIdx.x >= consumer_threads) {
     ptx::give_registers<40>();
     if (threadIdx.x == consumer_threads)
@@ -325,9 +331,9 @@ __global__ void __launch_bounds__(threads, 1)
   }
   ptx::take_registers<232>();
   if (threadIdx.x < 128)
-    consume<0>(s, args, length, first, last);
+    consume<0>(s, args, length, first, last, plan.count == 1);
   else
-    consume<1>(s, args, length, first, last);
+    consume<1>(s, args, length, first, last, plan.count == 1);
 }
 
 } // namespace

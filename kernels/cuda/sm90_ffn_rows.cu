@@ -6,7 +6,7 @@
 // Mapping   quantise: one warp per (slot, 128 channels), 4 values a lane.  combine: one thread per 8 channels
 // Source    model-spec.md sections 7.3 and 9
 #include "kernels/cuda/common/launch.cuh"
-#include "kernels/cuda/common/ptx.cuh"
+#include "kernels/cuda/common/quantise.cuh"
 #include "kernels/cuda/grouped_ffn.hpp"
 
 #include <cuda_bf16.h>
@@ -29,8 +29,9 @@ __global__ void quantise_rows_kernel(ffn_shape shape, ffn_routing routing, const
     float peak = fmaxf(fmaxf(fabsf(low.x), fabsf(low.y)), fmaxf(fabsf(high.x), fabsf(high.y)));
 #pragma unroll
     for (int d = 16; d; d /= 2) peak = fmaxf(peak, __shfl_xor_sync(~0u, peak, d));
-    const float scale = fmaxf(peak, 1e-4f) / 448.0f;
-    const __nv_fp8x4_e4m3 q(make_float4(low.x / scale, low.y / scale, high.x / scale, high.y / scale));
+    const float scale = scale_of(peak), inverse = ptx::reciprocal_approx(scale);
+    const __nv_fp8x4_e4m3 q(make_float4(divide(low.x, scale, inverse), divide(low.y, scale, inverse),
+                                        divide(high.x, scale, inverse), divide(high.y, scale, inverse)));
     reinterpret_cast<__nv_fp8x4_e4m3*>(ws.inputs + row * shape.hidden + group * 128)[lane] = q;
     if (lane == 0) ws.input_scales[(static_cast<std::size_t>(expert) * groups + group) * shape.rows_max + slot] = scale;
   }

@@ -49,7 +49,8 @@ struct shared_layout {
     __nv_bfloat16 rows[Tokens][2 * warpgroup_rows + 8]; // down: transposed on its way out
   };
   std::uint64_t full[stages], empty[stages];
-  int row_counts[experts_max];
+  int2 active[experts_max]; // experts with rows, and how many
+  int active_of_warp[threads / 32];
 };
 
 struct gemm_args {
@@ -63,21 +64,40 @@ struct gemm_args {
 };
 
 struct tile {
-  int expert, strip, first_row; // strip: 256 weight rows (down), or 128 gate and 128 up rows (gate_up)
+  int expert, rows, strip,
+      first_row; // rows of the expert; strip: 256 weight rows (down), or 128 gate and 128 up rows (gate_up)
 };
+
+// Lists the experts that have rows: walking over all 256 would cost a decode step of one token more than its products.
+template <int Tokens>
+__device__ int list_active(shared_layout<Tokens>& s, const gemm_args& args) {
+  static_assert(experts_max <= threads, "one thread an expert");
+  const int e = threadIdx.x, warp = e / 32, rows = e < args.experts ? args.rows[e] : 0;
+  const unsigned votes = __ballot_sync(~0u, rows > 0);
+  if (e % 32 == 0) s.active_of_warp[warp] = __popc(votes);
+  __syncthreads();
+  int before = 0, all = 0;
+  for (int w = 0; w < threads / 32; ++w) {
+    if (w == warp) before = all;
+    all += s.active_of_warp[w];
+  }
+  if (rows > 0) s.active[before + __popc(votes & ((1u << (e % 32)) - 1))] = {e, rows};
+  __syncthreads();
+  return all;
+}
 
 // Walks the tiles of one CTA. Token tiles of a strip are neighbours, so that its weights come from memory once.
 template <int Tokens>
 struct tile_walk {
-  const int* rows;
-  int experts, strips, next, expert = 0, before = 0;
-  __device__ tile_walk(const int* r, int e, int s) : rows(r), experts(e), strips(s), next(blockIdx.x) {}
+  const int2* active;
+  int count, strips, next, at = 0, before = 0;
+  __device__ tile_walk(const int2* a, int c, int s) : active(a), count(c), strips(s), next(blockIdx.x) {}
   __device__ bool advance(tile& t) {
-    for (; expert < experts; ++expert) {
-      const int high = (rows[expert] + Tokens - 1) / Tokens, here = strips * high;
+    for (; at < count; ++at) {
+      const int high = (active[at].y + Tokens - 1) / Tokens, here = strips * high;
       if (next < before + here) {
         const int local = next - before;
-        t = {expert, local / high, local % high * Tokens};
+        t = {active[at].x, active[at].y, local / high, local % high * Tokens};
         next += gridDim.x;
         return true;
       }
@@ -95,29 +115,46 @@ __device__ int weight_row(const tile& t, int half, int weight_rows) {
 }
 
 template <stage_of Stage, int Tokens>
-__device__ void produce(shared_layout<Tokens>& s, const CUtensorMap* weights, const CUtensorMap* tokens,
-                        const gemm_args& args, tile_walk<Tokens> walk) {
-  constexpr std::uint32_t bytes = 2 * warpgroup_rows * block_k + Tokens * block_k + Tokens * sizeof(float);
-  int slot = 0;
-  std::uint32_t parity = 1;
-  for (tile t; walk.advance(t);) {
-    const int row0 = weight_row<Stage>(t, 0, args.weight_rows), row1 = weight_row<Stage>(t, 1, args.weight_rows);
-    for (int k = 0; k < args.k_blocks; ++k) {
-      auto& to = s.ring[slot];
-      ptx::mbarrier_wait(&s.empty[slot], parity);
-      ptx::mbarrier_expect_bytes(&s.full[slot], bytes);
-      ptx::copy_tile(to.weights[0], weights, &s.full[slot], k * block_k, row0, ptx::evict_first);
-      ptx::copy_tile(to.weights[1], weights, &s.full[slot], k * block_k, row1, ptx::evict_first);
-      ptx::copy_tile(to.tokens, tokens, &s.full[slot], k * block_k, t.expert * args.rows_max + t.first_row,
-                     ptx::evict_last);
-      ptx::copy_line(to.scales,
-                     args.token_scales + (static_cast<std::size_t>(t.expert) * args.k_blocks + k) * args.rows_max +
-                         t.first_row,
-                     Tokens * sizeof(float), &s.full[slot]);
-      if (++slot == s.stages) slot = 0, parity ^= 1;
-    }
+struct producer {
+  shared_layout<Tokens>& s;
+  const CUtensorMap *weights, *tokens;
+  const gemm_args& args;
+
+  __device__ void load_weights(int slot, const tile& t, int k) {
+    constexpr std::uint32_t bytes = 2 * warpgroup_rows * block_k + Tokens * block_k + Tokens * sizeof(float);
+    ptx::mbarrier_expect_bytes(&s.full[slot], bytes);
+    for (int half = 0; half < 2; ++half)
+      ptx::copy_tile(s.ring[slot].weights[half], weights, &s.full[slot], k * block_k,
+                     weight_row<Stage>(t, half, args.weight_rows), ptx::evict_first);
   }
-}
+  __device__ void load_tokens(int slot, const tile& t, int k) {
+    ptx::copy_tile(s.ring[slot].tokens, tokens, &s.full[slot], k * block_k, t.expert * args.rows_max + t.first_row,
+                   ptx::evict_last);
+    ptx::copy_line(s.ring[slot].scales,
+                   args.token_scales + (static_cast<std::size_t>(t.expert) * args.k_blocks + k) * args.rows_max +
+                       t.first_row,
+                   Tokens * sizeof(float), &s.full[slot]);
+  }
+  /// Weights that fill the ring do not wait for the kernel before this one.
+  __device__ void run(tile_walk<Tokens> walk) {
+    tile t;
+    bool more = walk.advance(t);
+    int k = more ? min(s.stages, args.k_blocks) : 0;
+    for (int i = 0; i < k; ++i) load_weights(i, t, i);
+    ptx::grid_dependency_wait();
+    ptx::grid_launch_dependents();
+    for (int i = 0; i < k; ++i) load_tokens(i, t, i);
+    int slot = k == s.stages ? 0 : k;
+    std::uint32_t parity = k == s.stages ? 0 : 1;
+    for (; more; more = walk.advance(t), k = 0)
+      for (; k < args.k_blocks; ++k) {
+        ptx::mbarrier_wait(&s.empty[slot], parity);
+        load_weights(slot, t, k);
+        load_tokens(slot, t, k);
+        if (++slot == s.stages) slot = 0, parity ^= 1;
+      }
+  }
+};
 
 // Accumulator element i of a thread: weight row warp * 16 + lane / 4 + 8 * ((i / 2) % 2), token 8 * (i / 4) + lane % 4
 // * 2 + i % 2.
@@ -191,7 +228,7 @@ __device__ void store_gate_up(shared_layout<Tokens>& s, const gemm_args& args, c
     });
   ptx::named_barrier(1, consumer_threads);
   const int lane = threadIdx.x % 32, intermediate = args.weight_rows / 2;
-  const int rows_here = min(Tokens, s.row_counts[t.expert] - t.first_row);
+  const int rows_here = min(Tokens, t.rows - t.first_row);
   for (int token = threadIdx.x / 32; token < rows_here; token += consumer_threads / 32) {
     const float4 h = *reinterpret_cast<const float4*>(&s.exchange[token][4 * lane]);
     float peak = fmaxf(fmaxf(fabsf(h.x), fabsf(h.y)), fmaxf(fabsf(h.z), fabsf(h.w)));
@@ -216,7 +253,7 @@ __device__ void store_down(shared_layout<Tokens>& s, const gemm_args& args, cons
   });
   ptx::named_barrier(1, consumer_threads);
   const int lane = threadIdx.x % 32;
-  const int rows_here = min(Tokens, s.row_counts[t.expert] - t.first_row);
+  const int rows_here = min(Tokens, t.rows - t.first_row);
   for (int token = threadIdx.x / 32; token < rows_here; token += consumer_threads / 32) {
     const std::size_t row = static_cast<std::size_t>(t.expert) * args.rows_max + t.first_row + token;
     auto* out = args.outputs + row * args.weight_rows + 2 * warpgroup_rows * t.strip;
@@ -237,16 +274,16 @@ __global__ void __launch_bounds__(threads, 1)
       ptx::mbarrier_init(&s.full[i], 1), ptx::mbarrier_init(&s.empty[i], consumer_threads / 32);
     ptx::fence_barrier_init();
   }
-  ptx::grid_dependency_wait();
-  for (int e = threadIdx.x; e < args.experts; e += threads) s.row_counts[e] = args.rows[e];
-  __syncthreads();
-  ptx::grid_launch_dependents();
+  // What gate_up waits for says which rows there are; down knows, since gate_up waited for them before it let down
+  // start.
+  if constexpr (Stage == stage_of::gate_up) ptx::grid_dependency_wait();
+  const int active = list_active(s, args);
 
   const int strips = args.weight_rows / (2 * warpgroup_rows);
-  tile_walk<Tokens> walk(s.row_counts, args.experts, strips);
+  tile_walk<Tokens> walk(s.active, active, strips);
   if (threadIdx.x >= consumer_threads) {
     ptx::give_registers<40>();
-    if (threadIdx.x == consumer_threads) produce<Stage, Tokens>(s, &weights, &tokens, args, walk);
+    if (threadIdx.x == consumer_threads) producer<Stage, Tokens>{s, &weights, &tokens, args}.run(walk);
     return;
   }
   ptx::take_registers<232>();

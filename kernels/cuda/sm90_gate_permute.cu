@@ -15,7 +15,7 @@
 //           kernels that divide L1 differently: + 17 us at 128 tokens, every multiprocessor must run empty in between
 // Source    model-spec.md sections 7.2, 7.3 and 9
 #include "kernels/cuda/common/launch.cuh"
-#include "kernels/cuda/common/ptx.cuh"
+#include "kernels/cuda/common/quantise.cuh"
 #include "kernels/cuda/gate_permute.hpp"
 
 #include <cuda_bf16.h>
@@ -118,12 +118,12 @@ __device__ bool group_kept(const route_config& c, gate_memory& m, int e) {
 template <bool Softmax>
 __global__ void __launch_bounds__(threads) gate_kernel(const gate_permute_args args) {
   __shared__ gate_memory m;
-  ptx::grid_dependency_wait();
-  ptx::grid_launch_dependents();
   const auto& c = args.route;
   const int e = threadIdx.x, token = blockIdx.x, choices = c.top_k + args.shared;
+  const float bias = args.bias && e < c.experts ? args.bias[e] : 0.0f; // a weight: older than any kernel
+  ptx::grid_dependency_wait();
+  ptx::grid_launch_dependents();
   const float logit = e < c.experts ? args.logits[std::size_t(token) * c.experts + e] : -INFINITY;
-  const float bias = args.bias && e < c.experts ? args.bias[e] : 0.0f;
   const float score = score_of<Softmax>(c, m, logit);
   m.choice[e] = e < c.experts ? score + bias : -INFINITY;
   m.second[e] = -INFINITY; // a group of one
@@ -157,12 +157,6 @@ struct permute_memory {
   float scale[gate_experts_max]; // of each 128 channels
 };
 
-/// x / y by a reciprocal of y and the exact remainder of a first quotient: correctly rounded but for rare last places.
-__device__ float divide(float x, float y, float inverse) {
-  const float q = x * inverse;
-  return fmaf(fmaf(-q, y, x), inverse, q);
-}
-
 /// Half a warp per 128 channels, eight a lane. The loop stays rolled: cold instructions cost more than they save.
 __device__ void quantise_row(const uint4* x, int hidden, std::uint8_t* q, permute_memory& m) {
 #pragma unroll 1
@@ -175,7 +169,7 @@ __device__ void quantise_row(const uint4* x, int hidden, std::uint8_t* q, permut
 #pragma unroll
     for (int d = 8; d; d /= 2) peaks = __hmax2(peaks, __shfl_xor_sync(half_warp, peaks, d));
     const float2 peak = __bfloat1622float2(peaks);
-    const float scale = divide(fmaxf(fmaxf(peak.x, peak.y), 1e-4f), 448.0f, 1.0f / 448.0f);
+    const float scale = scale_of(fmaxf(peak.x, peak.y));
     const float inverse = ptx::reciprocal_approx(scale);
     __nv_fp8x4_e4m3 out[2];
 #pragma unroll
@@ -254,18 +248,30 @@ __global__ void __launch_bounds__(threads)
 
 } // namespace
 
-cudaError_t gate_permute_quantise(const ffn_shape& shape, const gate_permute_args& args, const ffn_workspace& ws,
-                                  cudaStream_t stream) {
+cudaError_t gate_rows(const gate_permute_args& args, cudaStream_t stream) {
   const auto& c = args.route;
-  if (shape.hidden % 128 || shape.hidden > gate_hidden_max || c.experts < 1 || c.experts > gate_experts_max ||
-      shape.experts != c.experts + args.shared || c.groups < 1 || c.experts % c.groups || c.groups_kept > c.groups ||
-      c.top_k < 1 || c.top_k > route_top_k_max || c.top_k > c.experts || args.tokens > gate_tokens_max ||
-      (c.limited && c.groups_kept * (c.experts / c.groups) < c.top_k) || shape.rows_max < args.tokens)
+  if (c.experts < 1 || c.experts > gate_experts_max || c.groups < 1 || c.experts % c.groups ||
+      c.groups_kept > c.groups || c.top_k < 1 || c.top_k > route_top_k_max || c.top_k > c.experts ||
+      (c.limited && c.groups_kept * (c.experts / c.groups) < c.top_k))
+    return cudaErrorInvalidValue;
+  if (args.tokens == 0) return cudaSuccess;
+  return launch_dependent(c.softmax ? gate_kernel<true> : gate_kernel<false>, {dim3(args.tokens), threads}, stream,
+                          args);
+}
+
+cudaError_t permute_quantise(const ffn_shape& shape, const gate_permute_args& args, const ffn_workspace& ws,
+                             cudaStream_t stream) {
+  if (shape.hidden % 128 || shape.hidden > gate_hidden_max || shape.experts != args.route.experts + args.shared ||
+      args.tokens > gate_tokens_max || shape.rows_max < args.tokens)
     return cudaErrorInvalidValue;
   if (args.tokens == 0) return cudaMemsetAsync(args.rows, 0, shape.experts * sizeof(int), stream);
-  const auto gate = c.softmax ? gate_kernel<true> : gate_kernel<false>;
-  if (const auto e = launch_dependent(gate, {dim3(args.tokens), threads}, stream, args)) return e;
   return launch_dependent(permute_kernel, {dim3(args.tokens + 1), threads, 3 * shape.hidden}, stream, shape, args, ws);
+}
+
+cudaError_t gate_permute_quantise(const ffn_shape& shape, const gate_permute_args& args, const ffn_workspace& ws,
+                                  cudaStream_t stream) {
+  if (const auto e = gate_rows(args, stream)) return e;
+  return permute_quantise(shape, args, ws, stream);
 }
 
 } // namespace troupe::cuda

@@ -23,9 +23,11 @@ namespace {
 
 boost::json::object to_json(const exec::bench_row& row) {
   return {{"shape", row.shape},
+          {"device", row.device},
           {"phase", row.phase},
           {"batch", row.batch},
           {"dtype", row.dtype},
+          {"step_ms", row.step_ms},
           {"tokens_per_s", row.tokens_per_s},
           {"bytes_per_token", row.bytes_per_token},
           {"stream_gbs", row.stream_gbs},
@@ -35,11 +37,13 @@ boost::json::object to_json(const exec::bench_row& row) {
 }
 
 void print(const std::vector<exec::bench_row>& rows) {
-  std::printf("%-10s %-8s %5s %-5s %12s %14s %11s %9s %8s\n", "SHAPE", "PHASE", "BATCH", "DTYPE", "TOKENS/S",
-              "BYTES/TOKEN", "STREAM GB/S", "GFLOP/S", "FRACTION");
+  if (!rows.empty()) std::printf("%s\n", rows.front().device.c_str());
+  std::printf("%-10s %-8s %5s %-5s %9s %12s %14s %11s %9s %8s\n", "SHAPE", "PHASE", "BATCH", "DTYPE", "STEP MS",
+              "TOKENS/S", "BYTES/TOKEN", "STREAM GB/S", "GFLOP/S", "FRACTION");
   for (const auto& r : rows)
-    std::printf("%-10s %-8s %5d %-5s %12.1f %14.0f %11.1f %9.1f %8.2f\n", r.shape.c_str(), r.phase.c_str(), r.batch,
-                r.dtype.c_str(), r.tokens_per_s, r.bytes_per_token, r.stream_gbs, r.gflops, r.fraction);
+    std::printf("%-10s %-8s %5d %-5s %9.3f %12.1f %14.0f %11.1f %9.1f %8.2f\n", r.shape.c_str(), r.phase.c_str(),
+                r.batch, r.dtype.c_str(), r.step_ms, r.tokens_per_s, r.bytes_per_token, r.stream_gbs, r.gflops,
+                r.fraction);
 }
 
 result<void> bench_engine(const exec::bench_options& options, bool as_json) {
@@ -54,6 +58,18 @@ result<void> bench_engine(const exec::bench_options& options, bool as_json) {
   return {};
 }
 
+/// R1 is FP8; a GPU measures its slice with one and with 64 sequences of 1024 tokens.
+void fill_in_for_shape(const CLI::App& verb, exec::bench_options& options) {
+  const auto unless_given = [&verb](const char* flag, auto& field, auto value) {
+    if (verb.count(flag) == 0) field = value;
+  };
+  if (options.shape.starts_with("r1")) unless_given("--weights", options.weights, kernels::tensor_type::f8_e4m3);
+  if (options.device == "cpu") return;
+  unless_given("--moe-layers", options.moe_layers, 2);
+  unless_given("--batch", options.batches, std::vector<int>{1, 64});
+  unless_given("--context", options.context, 1024);
+}
+
 void add_bench_engine(CLI::App& bench) {
   struct flags {
     exec::bench_options options;
@@ -62,8 +78,8 @@ void add_bench_engine(CLI::App& bench) {
   const std::map<std::string, kernels::tensor_type> types{
       {"bf16", kernels::tensor_type::bf16}, {"fp8", kernels::tensor_type::f8_e4m3}, {"f32", kernels::tensor_type::f32}};
   auto given = std::make_shared<flags>();
-  auto* verb =
-      bench.add_subcommand("engine", "tokens/s of the CPU engine beside what the memory of the machine allows");
+  auto* verb = bench.add_subcommand("engine", "tokens/s of the engine beside what the memory of the device allows");
+  verb->add_option("--device", given->options.device, "cpu, cuda or cuda:N")->capture_default_str();
   verb->add_option("--shape", given->options.shape, "tiny, small (0.6 B parameters) or r1-slice")
       ->capture_default_str();
   verb->add_option("--moe-layers", given->options.moe_layers, "of r1-slice")->capture_default_str();
@@ -74,7 +90,10 @@ void add_bench_engine(CLI::App& bench) {
   verb->add_option("--prefill-tokens", given->options.prefill_tokens, "rows of the chunk")->capture_default_str();
   verb->add_option("--threads", given->options.cpu.threads, "0: every core")->capture_default_str();
   verb->add_flag("--json", given->json, "one line of JSON");
-  verb->callback([given] { finish(bench_engine(given->options, given->json)); });
+  verb->callback([given, verb] {
+    fill_in_for_shape(*verb, given->options);
+    finish(bench_engine(given->options, given->json));
+  });
 }
 
 } // namespace

@@ -7,6 +7,7 @@
 #include "runtime/exec/expert_client.hpp"
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -51,6 +52,10 @@ class engine {
 
   /// Logits [vocab_size] of the i-th wanted row of the last forward(), counted over all groups in order.
   virtual std::span<const float> logits(std::int32_t i) const = 0;
+
+  /// The largest of that row's first `count` logits, the lowest id of equals, from an engine that finds it faster than
+  /// it hands out logits. Nothing: look at logits(), which may hold NaN or infinity.
+  virtual std::optional<token_id> best(std::int32_t /*i*/, std::int32_t /*count*/) { return std::nullopt; }
 
   /// Runs the MTP module over the groups; returns one greedy draft per group (-1 where none was wanted).
   virtual result<std::vector<token_id>> draft(std::span<const draft_group> groups, expert_client& experts) = 0;

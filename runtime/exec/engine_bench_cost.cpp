@@ -8,12 +8,16 @@ namespace {
 
 using wide = std::int64_t;
 
-/// q_a, q_b or q_proj, kv_a and o; kv_b apart, since the absorbed form multiplies by it as it is.
+wide kv_b_elements(const model::model_config& c) {
+  return wide{c.head_count} * (c.qk_nope_head_dim + c.v_head_dim) * c.kv_lora_rank;
+}
+
+/// q_a, q_b or q_proj, kv_a, kv_b and o.
 wide attention_elements(const model::model_config& c) {
   const wide q_rows = wide{c.head_count} * c.qk_head_dim();
   const wide q = c.q_lora_rank > 0 ? wide{c.q_lora_rank} * (c.hidden_size + q_rows) : c.hidden_size * q_rows;
-  const wide kv_b = wide{c.head_count} * (c.qk_nope_head_dim + c.v_head_dim) * c.kv_lora_rank;
-  return q + wide{c.latent_dim()} * c.hidden_size + kv_b + wide{c.hidden_size} * c.head_count * c.v_head_dim;
+  return q + wide{c.latent_dim()} * c.hidden_size + kv_b_elements(c) +
+         wide{c.hidden_size} * c.head_count * c.v_head_dim;
 }
 
 /// Feed-forward elements with `routed` experts counted in each MoE layer.
@@ -30,6 +34,17 @@ std::int64_t parameter_count(const model::model_config& c) {
   for (layer_index layer = 0; layer < c.layer_count; ++layer)
     count += attention_elements(c) + ffn_elements(c, layer, c.expert_count);
   return count;
+}
+
+std::int64_t device_step_bytes(const model::model_config& c, kernels::tensor_type weights) {
+  const auto size = static_cast<wide>(kernels::bytes_of(weights));
+  wide bytes = wide{c.vocab_size} * c.hidden_size * 2;
+  for (layer_index layer = 0; layer < c.layer_count; ++layer) {
+    const wide gate = c.is_moe(layer) ? wide{c.expert_count} * c.hidden_size : 0;
+    const wide projections = attention_elements(c) - kv_b_elements(c) + ffn_elements(c, layer, 0) - gate;
+    bytes += projections * size + (kv_b_elements(c) + gate) * 2;
+  }
+  return bytes;
 }
 
 double step_flops(const model::model_config& c, std::int64_t rows, std::int64_t end, std::int64_t logit_rows) {

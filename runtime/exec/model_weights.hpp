@@ -21,6 +21,15 @@ struct stored_matrix {
   std::shared_ptr<const void> memory; ///< keeps the view valid; null where the source itself does
 };
 
+/// A matrix of random numbers, for a device that makes them by itself: 11.5 GB a layer would take the host minutes.
+/// Value i comes from 16 bits of number i / 4 of the splitmix64 sequence that starts at `state`.
+struct random_matrix {
+  kernels::tensor_type type = kernels::tensor_type::bf16;
+  std::uint64_t state = 0;
+  float step = 0;            ///< bf16: value = bits * step, rounded
+  std::vector<float> scales; ///< f8_e4m3, whose codes are the low eight bits: of each 128x128 block
+};
+
 /// Thread-safe: layers and experts are packed side by side.
 class weight_source {
  public:
@@ -32,6 +41,11 @@ class weight_source {
   virtual result<stored_matrix> matrix(const std::string& name, std::int64_t rows, std::int64_t cols) = 0;
   /// Tensor `name` [size] as fp32. Errors: as matrix().
   virtual result<std::vector<float>> vector(const std::string& name, std::int64_t size) = 0;
+  /// What matrix() would return, as a recipe; nothing: it has to be read.
+  virtual std::optional<random_matrix> random(const std::string& /*name*/, std::int64_t /*rows*/,
+                                              std::int64_t /*cols*/) const {
+    return std::nullopt;
+  }
 };
 
 /// Weights of a checkpoint. Both arguments must outlive this.

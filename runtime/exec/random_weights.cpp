@@ -7,6 +7,8 @@
 namespace troupe::exec {
 namespace {
 
+constexpr std::uint64_t gamma = 0x9e3779b97f4a7c15;
+
 /// splitmix64 (Steele, Lea, Flood 2014): 8 GB/s a core, and any counter may be asked for.
 std::uint64_t mix(std::uint64_t z) {
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
@@ -16,10 +18,12 @@ std::uint64_t mix(std::uint64_t z) {
 
 class generator {
  public:
-  generator(std::uint64_t seed, std::string_view name) : state_(mix(seed + 0x9e3779b97f4a7c15)) {
-    for (const char c : name) state_ = mix(state_ + static_cast<unsigned char>(c) + 0x9e3779b97f4a7c15);
+  generator(std::uint64_t seed, std::string_view name) : state_(mix(seed + gamma)) {
+    for (const char c : name) state_ = mix(state_ + static_cast<unsigned char>(c) + gamma);
   }
-  std::uint64_t bits() { return mix(state_ += 0x9e3779b97f4a7c15); }
+  std::uint64_t bits() { return mix(state_ += gamma); }
+  std::uint64_t state() const { return state_; }
+  void skip(std::int64_t numbers) { state_ += gamma * static_cast<std::uint64_t>(numbers); }
   /// Uniform in [low, high).
   float uniform(float low, float high) { return low + (high - low) * (static_cast<float>(bits() >> 40) * 0x1.0p-24f); }
 
@@ -42,15 +46,27 @@ void fill(generator& random, std::int64_t count, Store store) {
 }
 
 /// Every code but NaN, equally often: magnitudes from 2^-9 to 448 with a root mean square of 106.
-void fill_f8(generator& random, std::int64_t rows, std::int64_t cols, float deviation, tensor_memory& memory) {
-  auto* codes = memory.values.as<std::uint8_t>();
-  fill(random, rows * cols, [codes](std::int64_t i, std::int16_t r) {
+void fill_f8(generator& random, std::int64_t count, std::uint8_t* codes) {
+  fill(random, count, [codes](std::int64_t i, std::int16_t r) {
     const auto code = static_cast<std::uint8_t>(r);
     codes[i] = (code & 0x7f) == 0x7f ? static_cast<std::uint8_t>(code & 0xfe) : code;
   });
-  memory.scales.resize(static_cast<std::size_t>(((rows + 127) / 128) * ((cols + 127) / 128)));
-  for (auto& scale : memory.scales) scale = random.uniform(0.75f, 1.25f) * deviation / 106;
 }
+
+/// Scales of FP8 blocks; `random` is past the values.
+std::vector<float> draw_scales(generator& random, std::int64_t rows, std::int64_t cols, float deviation) {
+  std::vector<float> scales(static_cast<std::size_t>(((rows + 127) / 128) * ((cols + 127) / 128)));
+  for (auto& scale : scales) scale = random.uniform(0.75f, 1.25f) * deviation / 106;
+  return scales;
+}
+
+/// Outputs of a projection have variance 1, and so have the rows of a table.
+float deviation_of(const std::string& name, std::int64_t cols) {
+  return name.ends_with("embed_tokens.weight") ? 1 : 1 / std::sqrt(static_cast<float>(cols));
+}
+
+/// A uniform number in (-a, a) has variance a²/3.
+float step_of(float deviation) { return deviation * std::sqrt(3.0f) / 32768; }
 
 bool quantised(const std::string& name) { return name.ends_with("_proj.weight") && !name.ends_with("eh_proj.weight"); }
 
@@ -66,14 +82,14 @@ result<stored_matrix> random_weights::matrix(const std::string& name, std::int64
   auto& memory = *kept;
   generator random(seed_, name);
   const auto type = *type_of(name);
-  const bool table = name.ends_with("embed_tokens.weight");
-  const float deviation = table ? 1 : 1 / std::sqrt(static_cast<float>(cols));
+  const float deviation = deviation_of(name, cols);
   memory.values = kernels::buffer(static_cast<std::size_t>(rows * cols) * kernels::bytes_of(type));
 
   kernels::weight_view view{.type = type, .data = memory.values.data(), .rows = rows, .cols = cols};
-  const float step = deviation * std::sqrt(3.0f) / 32768; // a uniform number in (-a, a) has variance a²/3
+  const float step = step_of(deviation);
   if (type == tensor_type::f8_e4m3) {
-    fill_f8(random, rows, cols, deviation, memory);
+    fill_f8(random, rows * cols, memory.values.as<std::uint8_t>());
+    memory.scales = draw_scales(random, rows, cols, deviation);
     view.scales = reinterpret_cast<const std::byte*>(memory.scales.data());
   } else if (type == tensor_type::bf16) {
     auto* values = memory.values.as<std::uint16_t>();
@@ -85,6 +101,17 @@ result<stored_matrix> random_weights::matrix(const std::string& name, std::int64
     return error{errc::unsupported, "random weights: no f16"};
   }
   return stored_matrix{view, std::move(kept)};
+}
+
+std::optional<random_matrix> random_weights::random(const std::string& name, std::int64_t rows,
+                                                    std::int64_t cols) const {
+  generator random(seed_, name);
+  random_matrix recipe{.type = *type_of(name), .state = random.state(), .step = step_of(deviation_of(name, cols))};
+  if (recipe.type == kernels::tensor_type::bf16) return recipe;
+  if (recipe.type != kernels::tensor_type::f8_e4m3) return std::nullopt;
+  random.skip((rows * cols + 3) / 4);
+  recipe.scales = draw_scales(random, rows, cols, deviation_of(name, cols));
+  return recipe;
 }
 
 result<std::vector<float>> random_weights::vector(const std::string& name, std::int64_t size) {

@@ -1,4 +1,5 @@
-// Weights without files, for `troupe bench engine --shape NAME` and for tests: a pure function of (seed, tensor name).
+// Weights without files, for `--load-format dummy`, `troupe bench engine --shape NAME` and tests: a pure function of
+// (seed, tensor name).
 #pragma once
 
 #include "runtime/exec/model_weights.hpp"
@@ -16,6 +17,8 @@ class random_weights final : public weight_source {
   std::optional<kernels::tensor_type> type_of(const std::string& name) const override;
   result<stored_matrix> matrix(const std::string& name, std::int64_t rows, std::int64_t cols) override;
   result<std::vector<float>> vector(const std::string& name, std::int64_t size) override;
+  /// For bf16 and f8_e4m3.
+  std::optional<random_matrix> random(const std::string& name, std::int64_t rows, std::int64_t cols) const override;
 
  private:
   std::uint64_t seed_;

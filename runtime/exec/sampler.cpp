@@ -42,6 +42,10 @@ double log_sum_exp(std::span<const float> logits, float largest) {
   return largest + std::log(sum);
 }
 
+bool penalises(const sampling_params& params) {
+  return params.repetition_penalty != 1 || params.presence_penalty != 0 || params.frequency_penalty != 0;
+}
+
 result<void> in_range(const char* field, double value, double low, double high) {
   if (value >= low && value <= high) return {}; // false for NaN
   char line[120];
@@ -87,6 +91,11 @@ result<sampled_token> sampler::sample(std::span<const float> logits, const sampl
   return score(logits, token, params.logprobs);
 }
 
+bool sampler::takes_the_best(const sampling_params& params, std::int32_t output_size) const {
+  return params.temperature < greedy_below && params.logprobs < 0 && output_size >= params.min_tokens &&
+         !penalises(params);
+}
+
 void sampler::mask(const sampling_params& params, std::int32_t output_size) {
   if (output_size >= params.min_tokens) return;
   const auto forbid = [&](const std::vector<token_id>& tokens) {
@@ -99,7 +108,7 @@ void sampler::mask(const sampling_params& params, std::int32_t output_size) {
 }
 
 void sampler::penalise(const sampling_params& params, std::span<const token_id> tokens, std::int32_t prompt_size) {
-  if (params.repetition_penalty == 1 && params.presence_penalty == 0 && params.frequency_penalty == 0) return;
+  if (!penalises(params)) return;
   counts_.resize(scores_.size(), 0);
   seen_.clear();
   const auto prompt_end = static_cast<std::size_t>(prompt_size);

@@ -39,6 +39,10 @@ class sampler {
   result<sampled_token> sample(std::span<const float> logits, const sampling_params& params,
                                std::span<const token_id> tokens, std::int32_t prompt_size);
 
+  /// Whether sample() would return the largest of the first vocab_size() logits and nothing else about them.
+  bool takes_the_best(const sampling_params& params, std::int32_t output_size) const;
+  std::int32_t vocab_size() const { return options_.vocab_size; }
+
   /// `token` under the raw distribution with the `top_count` best candidates, as for `echo`. Errors: as sample().
   result<sampled_token> score(std::span<const float> logits, token_id token, int top_count);
 

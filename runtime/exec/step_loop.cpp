@@ -140,7 +140,7 @@ finish_reason step_loop::sample(const sched::planned_group& group, std::int32_t 
   }
   stats_.drafts_proposed += group.has_draft;
   for (const auto last = logit + (group.has_draft ? 1 : 0); logit <= last; ++logit) {
-    auto chosen = sampler_.sample(engine_.logits(logit), seq.sampling, seq.tokens, seq.prompt_size);
+    auto chosen = choose(seq, logit);
     if (!chosen) return fail(seq, events);
     const auto token = chosen->token;
     const auto end = sampler_.finish_of(token, seq.sampling, seq.output_size() + 1);
@@ -153,6 +153,14 @@ finish_reason step_loop::sample(const sched::planned_group& group, std::int32_t 
     if (end != finish_reason::none || !accepted) return end;
   }
   return finish_reason::none;
+}
+
+result<sampled_token> step_loop::choose(const sched::sequence& seq, std::int32_t logit) {
+  if (sampler_.takes_the_best(seq.sampling, seq.output_size())) {
+    sampled_token chosen;
+    if (const auto best = engine_.best(logit, sampler_.vocab_size())) return chosen.token = *best, chosen;
+  }
+  return sampler_.sample(engine_.logits(logit), seq.sampling, seq.tokens, seq.prompt_size);
 }
 
 std::vector<token_id> step_loop::draft(const sched::step_plan& plan, const std::vector<finish_reason>& ends) {

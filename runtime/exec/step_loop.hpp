@@ -76,6 +76,7 @@ class step_loop {
   result<void> report_prompt(const sched::planned_group& group, std::int32_t first_logit,
                              std::vector<token_event>& events);
   finish_reason sample(const sched::planned_group& group, std::int32_t logit, std::vector<token_event>& events);
+  result<sampled_token> choose(const sched::sequence& seq, std::int32_t logit);
   std::vector<token_id> draft(const sched::step_plan& plan, const std::vector<finish_reason>& ends);
   finish_reason fail(const sched::sequence& seq, std::vector<token_event>& events);
   void refresh_gauges();

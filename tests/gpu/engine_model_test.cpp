@@ -53,6 +53,22 @@ class far_away final : public expert_client {
   expert_client& to_;
 };
 
+/// Weights that have to be read, although they are random.
+class read_weights final : public weight_source {
+ public:
+  explicit read_weights(weight_source& from) : from_(from) {}
+  std::optional<tensor_type> type_of(const std::string& name) const override { return from_.type_of(name); }
+  result<stored_matrix> matrix(const std::string& name, std::int64_t rows, std::int64_t cols) override {
+    return from_.matrix(name, rows, cols);
+  }
+  result<std::vector<float>> vector(const std::string& name, std::int64_t size) override {
+    return from_.vector(name, size);
+  }
+
+ private:
+  weight_source& from_;
+};
+
 struct random_model {
   std::mt19937_64 random;
   model::model_config config = gpu_test::small_config();
@@ -76,6 +92,48 @@ logit_rows all_drafts(engine_rig& rig, std::span<const token_id> next, std::span
   }
   return rows;
 }
+
+/// One decode step of five sequences, one of them with a draft: six rows, which a graph pads to eight.
+struct decode_step {
+  std::vector<std::vector<token_id>> tokens, next;
+  std::vector<std::vector<page_id>> pages;
+  std::vector<row_group> groups;
+  std::vector<draft_group> drafts;
+
+  decode_step(random_model& m, engine& device, expert_client& experts) {
+    for (std::uint32_t s = 0; s < 5; ++s)
+      tokens.push_back(m.tokens(30 + 31 * static_cast<int>(s))), pages.push_back(pages_from(s, 160, 5)),
+          next.push_back(m.tokens(2));
+    std::int32_t row = 0;
+    for (std::size_t s = 0; s < tokens.size(); ++s) {
+      const auto size = tokens[s].size(), rows = std::size_t{s == 2 ? 2u : 1u};
+      const auto all = std::span<const token_id>(tokens[s]);
+      const row_group prompt{.tokens = all.first(size - rows), .pages = pages[s], .logit_rows = 0};
+      device.forward({&prompt, 1}, experts).value();
+      const auto first = static_cast<std::int32_t>(size - rows);
+      groups.push_back({all.last(rows), first, pages[s], static_cast<std::int32_t>(rows)});
+      drafts.push_back({row, first, std::span<const token_id>(next[s]).first(rows), pages[s], s != 3});
+      row += static_cast<std::int32_t>(rows);
+    }
+  }
+
+  struct outcome {
+    logit_rows logits, draft_logits;
+    std::vector<token_id> drafts;
+    bool operator==(const outcome&) const = default;
+  };
+  outcome run(cuda_model& device, expert_client& experts) const {
+    outcome o;
+    device.forward(groups, experts).value();
+    o.logits = copy_logits(device, 0, 6);
+    o.drafts = device.draft(drafts, experts).value();
+    for (std::int32_t i = 0; i < 4; ++i) {
+      const auto row = device.draft_logits(i);
+      o.draft_logits.emplace_back(row.begin(), row.end());
+    }
+    return o;
+  }
+};
 
 } // namespace
 
@@ -167,6 +225,37 @@ BOOST_DATA_TEST_CASE(experts_here_and_elsewhere_give_the_same_bits, boost::unit_
   rig.experts =
       std::make_unique<local_expert_client>(std::move(shards), where, m.config.hidden_size, moe::element::bf16);
   BOOST_TEST((run_alone(rig, tokens, pages, std::vector{13}) == here));
+}
+
+BOOST_DATA_TEST_CASE(random_weights_are_the_same_wherever_they_are_made, boost::unit_test::data::make({false, true}),
+                     fp8) {
+  random_model m(fp8 ? tensor_type::f8_e4m3 : tensor_type::bf16);
+  read_weights from_host(m.weights);
+  auto made = gpu_test::make_gpu_rig(m.weights, m.config), read = gpu_test::make_gpu_rig(from_host, m.config);
+  const auto tokens = m.tokens(20);
+  const auto pages = pages_from(0, 20);
+  BOOST_TEST((run_alone(made, tokens, pages, std::vector{20}) == run_alone(read, tokens, pages, std::vector{20})));
+}
+
+BOOST_DATA_TEST_CASE(replayed_steps_have_the_bits_of_single_launches, boost::unit_test::data::make({false, true}),
+                     fp8) {
+  random_model m(fp8 ? tensor_type::f8_e4m3 : tensor_type::bf16);
+  auto rig = gpu_test::make_gpu_rig(m.weights, m.config);
+  auto& device = dynamic_cast<cuda_model&>(*rig.device);
+  const decode_step step(m, device, *rig.experts);
+  far_away far(*rig.experts); // never a graph, never a row too many
+  const auto want = step.run(device, far);
+  BOOST_TEST(want.drafts[3] == -1);
+  for (std::size_t i = 0, next = 0; i < 5; ++i) {
+    if (i == 3) continue;
+    const auto& row = want.draft_logits[next++];
+    BOOST_TEST(want.drafts[i] == std::max_element(row.begin(), row.end()) - row.begin());
+  }
+
+  for (int i = 0; i < 5; ++i) BOOST_TEST((step.run(device, *rig.experts) == want)); // launched, captured, replayed
+  const auto tokens = m.tokens(400);
+  run_alone(rig, tokens, pages_from(30, 400), std::vector{400}); // scratch memory moves
+  for (int i = 0; i < 4; ++i) BOOST_TEST((step.run(device, *rig.experts) == want));
 }
 
 BOOST_AUTO_TEST_CASE(bad_input_is_refused_and_leaves_the_engine_usable) {

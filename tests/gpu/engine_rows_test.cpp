@@ -100,7 +100,7 @@ BOOST_AUTO_TEST_CASE(embedding_and_gathers_move_bits) {
       const auto want = table[std::size_t(ids[t]) * width + i];
       wrong += floats[t * width + i] != bf16_to_float(want) || bits[t * width + i] != want;
     }
-  for (const auto [slot, token] : {std::pair{0, 4}, {1, 5}, {6, 1}})
+  for (const auto& [slot, token] : {std::pair{0, 4}, {1, 5}, {6, 1}})
     wrong += !std::equal(&in_slots[slot * width], &in_slots[slot * width] + width, &table[token * width]);
   BOOST_TEST(wrong == 0);
   BOOST_TEST((wide.host() == floats));
@@ -160,11 +160,30 @@ BOOST_AUTO_TEST_CASE(feed_forward_sums_have_the_bits_of_the_host) {
   BOOST_TEST((d_x.host() == want));
 }
 
+BOOST_DATA_TEST_CASE(argmax_is_the_first_of_the_largest, boost::unit_test::data::make({1, 31, 1000, 129280}), width) {
+  random_source random;
+  const int count = std::max(1, width - 7);
+  auto x = random.normals(std::size_t(6) * width);
+  const auto row = [&](int t) { return x.begin() + std::ptrdiff_t(t) * width; };
+  for (int i : {count / 3, count - 1, width - 1}) row(1)[i] = 9; // several of the largest, one beyond those that count
+  std::fill_n(row(2), count, -INFINITY);
+  row(3)[width - 1] = NAN, row(4)[width / 2] = INFINITY;
+  const test::device_buffer<float> d_x(x);
+  const test::device_buffer<int> ids(7);
+  BOOST_REQUIRE_EQUAL(argmax_rows(d_x.get(), 6, width, count, ids.get(), nullptr), cudaSuccess);
+  done();
+
+  const auto got = ids.host();
+  for (int t : {0, 1, 5}) BOOST_TEST(got[t] == std::max_element(row(t), row(t) + count) - row(t));
+  for (int t : {2, 3, 4}) BOOST_TEST(got[t] == -1);
+  BOOST_TEST(got[6] == -1); // poison: not written
+}
+
 BOOST_DATA_TEST_CASE(queries_and_cache_entries_match_the_cpu, boost::unit_test::data::make({true, false}),
                      interleaved) {
   random_source random;
-  const int tokens = 3, heads = 10, nope = 128, pages = 3;
-  const auto q = random.normals(std::size_t(tokens) * heads * (nope + 64)), entry = random.normals(tokens * 576);
+  const int tokens = 3, heads = 10, nope = 128, pages = 3, pitch = 576 + 32;
+  const auto q = random.normals(std::size_t(tokens) * heads * (nope + 64)), entry = random.normals(tokens * pitch);
   const auto norm = random.normals(512);
   const std::vector<int> slots{5, 64 + 63, 130}, positions{5, 1063, 70};
   const kernels::rope rope({.dim = 64, .base = 10000, .yarn = {}, .interleaved = interleaved});
@@ -175,7 +194,8 @@ BOOST_DATA_TEST_CASE(queries_and_cache_entries_match_the_cpu, boost::unit_test::
   const test::device_buffer<std::uint16_t> d_nope(std::size_t(tokens) * heads * nope),
       absorbed(std::size_t(tokens) * heads * 576), cache(pages * 64 * 576);
   mla_rows_args args;
-  args.q = d_q.get(), args.entry = d_entry.get(), args.norm = d_norm.get(), args.cos = d_cos.get();
+  args.q = d_q.get(), args.entry = d_entry.get(), args.entry_pitch = pitch, args.norm = d_norm.get(),
+  args.cos = d_cos.get();
   args.sin = d_sin.get(), args.slots = d_slots.get(), args.q_nope = d_nope.get(), args.absorbed = absorbed.get();
   args.cache = cache.get(), args.tokens = tokens, args.heads = heads, args.nope = nope, args.interleaved = interleaved;
   BOOST_REQUIRE_EQUAL(mla_rows(args, nullptr), cudaSuccess);
@@ -194,8 +214,8 @@ BOOST_DATA_TEST_CASE(queries_and_cache_entries_match_the_cpu, boost::unit_test::
         worst = std::max(worst, bf16_distance(got_absorbed[(std::size_t(t) * heads + h) * 576 + 512 + i], key[i]) *
                                     std::abs(key[i])); // sums of two products: absolute
     }
-    std::vector<float> latent(512), key(&entry[t * 576 + 512], &entry[t * 576 + 512] + 64);
-    kernels::rmsnorm(&entry[t * 576], norm.data(), 512, 1e-6f, latent.data());
+    std::vector<float> latent(512), key(&entry[t * pitch + 512], &entry[t * pitch + 512] + 64);
+    kernels::rmsnorm(&entry[t * pitch], norm.data(), 512, 1e-6f, latent.data());
     rope.rotate(key.data(), &cos[t * 32], &sin[t * 32]);
     for (int i = 0; i < 512; ++i) worst = std::max(worst, bf16_distance(got_cache[slots[t] * 576 + i], latent[i]));
     for (int i = 0; i < 64; ++i)

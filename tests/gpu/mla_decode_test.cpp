@@ -56,7 +56,10 @@ struct problem {
     return z;
   }
 
-  std::vector<std::uint16_t> run(int splits, kernel_path path) const {
+  std::vector<std::uint16_t> run_by_length(kernel_path path) const {
+    return run(mla_splits_most(table_pages), path, true);
+  }
+  std::vector<std::uint16_t> run(int splits, kernel_path path, bool by_length = false) const {
     const test::device_buffer<std::uint16_t> d_q(q), d_cache(cache), out(q.size() / mla_entry * mla_latent);
     const test::device_buffer<int> d_tables(tables), d_lengths(lengths);
     const std::size_t rows = q.size() / mla_entry;
@@ -66,7 +69,7 @@ struct problem {
     args.out = out.get(), args.partial_out = partial_out.get(), args.partial_lse = partial_lse.get(),
     args.scale = scale;
     args.requests = requests, args.queries = queries, args.heads = heads, args.pages = int(tables.size());
-    args.table_pages = table_pages, args.splits = splits;
+    args.table_pages = table_pages, args.splits = splits, args.by_length = by_length;
     BOOST_REQUIRE_EQUAL(mla_decode(args, nullptr, path), cudaSuccess);
     BOOST_REQUIRE_EQUAL(cudaDeviceSynchronize(), cudaSuccess);
     return out.host();
@@ -121,6 +124,20 @@ BOOST_AUTO_TEST_CASE(requests_do_not_depend_on_their_neighbours) {
     const auto all = many.run(2, path), alone = one.run(2, path);
     BOOST_TEST(std::equal(alone.begin(), alone.end(), all.begin()), "path " << int(path));
   }
+}
+
+BOOST_AUTO_TEST_CASE(requests_may_be_split_by_their_own_lengths) {
+  const problem p({1, 256, 257, 900, 2048, 2049, 3000}, 1, 16, 12);
+  problem shorter = p; // without the longest, whose table and splits are more
+  shorter.requests = 4, shorter.lengths.resize(4), shorter.q.resize(p.q.size() / 7 * 4);
+  for (const auto path : test::paths_here()) {
+    const auto all = p.run_by_length(path), some = shorter.run_by_length(path);
+    BOOST_TEST(p.error(all, 5) < 6e-3, "path " << int(path));
+    BOOST_TEST(std::equal(some.begin(), some.end(), all.begin()), "path " << int(path));
+  }
+  BOOST_TEST(mla_splits_most(17) == 5);
+  BOOST_TEST(mla_splits_most(33) == 8);
+  BOOST_TEST(mla_splits_most(1024) == 64);
 }
 
 BOOST_AUTO_TEST_CASE(splits_fill_the_machine_but_never_below_two_pages) {

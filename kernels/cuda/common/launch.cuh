@@ -1,6 +1,10 @@
 // One way to launch a kernel of a decode step: dependent on the one before (programmatic dependent launch, where the
 // GPU has it), and with all of L1 given to shared memory, since a multiprocessor must run empty before it can divide
 // its L1 differently.
+//
+// Every kernel waits for the one before it (grid_dependency_wait) before it lets the next one start
+// (grid_launch_dependents). So whatever is older than the kernel before it is there when a kernel starts, and may be
+// read before the wait: weights, and what the kernel before the kernel before it has written.
 #pragma once
 
 #include <cuda_runtime.h>

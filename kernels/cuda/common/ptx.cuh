@@ -115,6 +115,10 @@ __device__ inline void grid_dependency_wait() {
 #endif
 }
 /// Lets the next kernel in the stream start its prologue.
-__device__ inline void grid_launch_dependents() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+__device__ inline void grid_launch_dependents() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 
 } // namespace troupe::cuda::ptx

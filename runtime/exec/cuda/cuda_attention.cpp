@@ -27,10 +27,10 @@ void multiply(const device_matrix& w, const std::uint16_t* x, int tokens, void* 
   must(cuda::linear(args, stream));
 }
 
-const std::uint16_t* row_norm::run(const float* x, int tokens, int width, const device_memory& weight, float eps,
-                                   cudaStream_t stream, const int* row_of) {
+const std::uint16_t* row_norm::run(const float_rows& x, int tokens, int width, const device_memory& weight, float eps,
+                                   cudaStream_t stream) {
   cuda::rmsnorm_args args;
-  args.x = x, args.x_pitch = width, args.row_of = row_of, args.weight = weight.as<float>();
+  args.x = x.first, args.x_pitch = x.pitch, args.row_of = x.row_of, args.weight = weight.as<float>();
   args.tokens = tokens, args.width = width, args.eps = eps;
   args.y = rows_.reserve(static_cast<std::size_t>(tokens) * width), args.y_pitch = width;
   must(cuda::rmsnorm(args, stream));
@@ -43,12 +43,14 @@ cuda_attention::cuda_attention(const model::model_config& config)
 void cuda_attention::run(const cuda_layer_weights& layer, const device_batch& batch, std::uint16_t* cache,
                          int page_count, float* x, cudaStream_t stream) {
   const auto& w = layer.attention;
-  const auto normed = input_.run(x, batch.rows, config_.hidden_size, layer.input_norm, config_.rms_norm_eps, stream);
+  const auto normed = input_.run({x, config_.hidden_size}, batch.rows, config_.hidden_size, layer.input_norm,
+                                 config_.rms_norm_eps, stream);
   project(w, batch, normed, stream);
 
   const auto heads = static_cast<std::size_t>(config_.head_count), rows = static_cast<std::size_t>(batch.rows);
   cuda::mla_rows_args args;
-  args.q = query_.get(), args.entry = entry_.get(), args.norm = w.kv_a_norm.as<float>();
+  args.q = query_.get(), args.entry = projected_.get() + config_.q_lora_rank, args.entry_pitch = w.in.rows;
+  args.norm = w.kv_a_norm.as<float>();
   args.cos = batch.cos, args.sin = batch.sin, args.slots = batch.slots;
   args.q_nope = nope_.reserve(rows * heads * config_.qk_nope_head_dim);
   args.absorbed = absorbed_.reserve(rows * heads * cuda::mla_entry);
@@ -74,28 +76,26 @@ void cuda_attention::project(const cuda_attention_weights& w, const device_batch
                              cudaStream_t stream) {
   const auto rows = static_cast<std::size_t>(batch.rows);
   constexpr auto f32 = cuda::linear_out::f32;
-  multiply(w.kv_a, normed, batch.rows, entry_.reserve(rows * cuda::mla_entry), f32, w.kv_a_bias.as<float>(), stream);
+  auto* projected = projected_.reserve(rows * static_cast<std::size_t>(w.in.rows));
+  multiply(w.in, normed, batch.rows, projected, f32, w.in_bias.as<float>(), stream);
   auto* query = query_.reserve(rows * static_cast<std::size_t>(w.q.rows));
-  if (config_.q_lora_rank == 0) return multiply(w.q, normed, batch.rows, query, f32, nullptr, stream);
-  const int rank = config_.q_lora_rank;
-  auto* latent = query_latent_.reserve(rows * static_cast<std::size_t>(rank));
-  multiply(w.q_a, normed, batch.rows, latent, f32, w.q_a_bias.as<float>(), stream);
-  const auto* input = query_norm_.run(latent, batch.rows, rank, w.q_a_norm, latent_norm_eps, stream);
-  multiply(w.q, input, batch.rows, query, f32, nullptr, stream);
+  if (const int rank = config_.q_lora_rank; rank > 0)
+    normed = query_norm_.run({projected, w.in.rows}, batch.rows, rank, w.q_a_norm, latent_norm_eps, stream);
+  multiply(w.q, normed, batch.rows, query, f32, nullptr, stream);
 }
 
 /// Every row is a request of its own: prefill rows take the way of decode rows and get the same bits.
 void cuda_attention::attend(const device_batch& batch, const std::uint16_t* cache, int page_count,
                             cudaStream_t stream) {
   const auto heads = static_cast<std::size_t>(config_.head_count);
-  const int splits = batch.table_pages / pages_per_split;
+  const int splits = cuda::mla_splits_most(batch.table_pages);
   const auto row_floats = static_cast<std::size_t>(splits) * heads * cuda::mla_latent;
   const auto rows_max = static_cast<int>(std::clamp<std::size_t>(partial_bytes_max / (row_floats * sizeof(float)), 1,
                                                                  static_cast<std::size_t>(batch.rows)));
   auto* out = latent_.reserve(static_cast<std::size_t>(batch.rows) * heads * cuda::mla_latent);
   cuda::mla_decode_args args;
   args.cache = cache, args.scale = scale_, args.heads = config_.head_count, args.pages = page_count;
-  args.table_pages = batch.table_pages, args.splits = splits;
+  args.table_pages = batch.table_pages, args.splits = splits, args.by_length = true;
   if (splits > 1) {
     args.partial_out = partial_out_.reserve(static_cast<std::size_t>(rows_max) * row_floats);
     args.partial_lse = partial_lse_.reserve(static_cast<std::size_t>(rows_max) * splits * heads);

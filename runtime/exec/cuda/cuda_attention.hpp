@@ -11,12 +11,18 @@ namespace troupe::exec {
 void multiply(const device_matrix& w, const std::uint16_t* x, int tokens, void* y, cuda::linear_out out,
               const float* bias, cudaStream_t stream);
 
+/// fp32 rows on the device.
+struct float_rows {
+  const float* first = nullptr;
+  std::int64_t pitch = 0;
+  const int* row_of = nullptr; ///< picks rows; null: all, in order
+};
+
 /// Norm of fp32 rows into bf16 rows, with memory of its own.
 class row_norm {
  public:
-  /// `row_of` picks rows of x; null: all, in order.
-  const std::uint16_t* run(const float* x, int tokens, int width, const device_memory& weight, float eps,
-                           cudaStream_t stream, const int* row_of = nullptr);
+  const std::uint16_t* run(const float_rows& x, int tokens, int width, const device_memory& weight, float eps,
+                           cudaStream_t stream);
 
  private:
   device_scratch<std::uint16_t> rows_;
@@ -40,9 +46,8 @@ class cuda_attention {
   const model::model_config& config_;
   float scale_;
   row_norm input_, query_norm_;
-  device_scratch<float> query_latent_;     // [rows, q_lora_rank]
+  device_scratch<float> projected_;        // [rows, q_lora_rank + 576] of the query and of the entry
   device_scratch<float> query_;            // [rows, heads, nope + rope]
-  device_scratch<float> entry_;            // [rows, 576]
   device_scratch<std::uint16_t> nope_;     // [rows, heads, nope]
   device_scratch<std::uint16_t> absorbed_; // [rows, heads, 576]
   device_scratch<std::uint16_t> latent_;   // [rows, heads, 512] attended

@@ -98,24 +98,35 @@ void cuda_experts::run_pass(const moe::shard_batch& batch, const slot_pass& pass
 void cuda_experts::add(layer_index layer, const device_rows& rows, cudaStream_t stream) {
   const auto& w = weights_of(layer);
   const auto hidden = static_cast<std::size_t>(config_.hidden_size);
-  const int top_k = config_.experts_per_token, rows_max = cuda_ffn::rows_max(w, rows.rows);
+  const int top_k = config_.experts_per_token;
+  const int rows_max = cuda_ffn::rows_max(w, std::min(rows.rows, cuda::gate_tokens_max));
   const auto token_slots = static_cast<std::size_t>(w.experts) * rows_max;
   const auto counts = static_cast<std::size_t>(w.experts + 3) / 4 * 4; // keeps token_of aligned
-  auto* counted = slots_.reserve(counts + token_slots + static_cast<std::size_t>(rows_max) * top_k);
-  auto* token_of = counted + counts;
-  auto* slot_of = token_of + token_slots;
+  cuda::gate_permute_args choice;
+  choice.route.experts = w.experts, choice.route.top_k = top_k;
+  choice.rows = slots_.reserve(counts + token_slots + static_cast<std::size_t>(rows_max) * top_k);
+  choice.token_of = choice.rows + counts, choice.slot_of = choice.token_of + token_slots;
   for (int first = 0; first < rows.rows; first += rows_max) {
     const int count = std::min(rows_max, rows.rows - first);
-    const auto choice = static_cast<std::size_t>(first) * top_k, at = static_cast<std::size_t>(first) * hidden;
-    must(cuda::place_rows(rows.chosen + choice, count, top_k, w.experts, rows_max, counted, token_of, slot_of, stream));
-    const int hint = std::min(count, 2 * count * top_k / w.experts + 8);
+    const auto at = static_cast<std::size_t>(first) * hidden, chosen = static_cast<std::size_t>(first) * top_k;
+    choice.chosen = rows.chosen + chosen, choice.x = rows.normed + at, choice.tokens = count;
     cuda::add_ffn_args args;
-    args.routed = ffn_.run_routed(w, {counted, token_of, rows_max, hint}, rows.normed + at, stream);
+    args.routed = run_chosen(w, choice, rows_max, stream);
+    if (rows.own_ready && first == 0) must(cudaStreamWaitEvent(stream, rows.own_ready));
     args.x = rows.x + at, args.own = rows.own ? rows.own + at : nullptr;
-    args.slot_of = slot_of, args.weights = rows.weights + choice;
+    args.slot_of = choice.slot_of, args.weights = rows.weights + chosen;
     args.tokens = count, args.hidden = config_.hidden_size, args.experts_per_token = top_k;
     must(cuda::add_ffn_rows(args, stream));
   }
+}
+
+const std::uint16_t* cuda_experts::run_chosen(const device_ffn& w, const cuda::gate_permute_args& choice, int rows_max,
+                                              cudaStream_t stream) {
+  const int top_k = choice.route.top_k, hint = std::min(choice.tokens, 2 * choice.tokens * top_k / w.experts + 8);
+  if (w.is_fp8()) return ffn_.run_chosen(w, choice, rows_max, hint, stream);
+  must(cuda::place_rows(choice.chosen, choice.tokens, top_k, w.experts, rows_max, choice.rows, choice.token_of,
+                        choice.slot_of, stream));
+  return ffn_.run_routed(w, {choice.rows, choice.token_of, rows_max, hint}, choice.x, stream);
 }
 
 cuda_local_experts::cuda_local_experts(std::unique_ptr<cuda_experts> experts, const model::model_config& config)

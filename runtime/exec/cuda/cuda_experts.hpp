@@ -14,9 +14,10 @@ namespace troupe::exec {
 /// The rows of one MoE layer on the device.
 struct device_rows {
   const std::uint16_t* normed = nullptr; ///< [rows, hidden] bf16, the experts' input
-  const int* chosen = nullptr;           ///< [rows, experts_per_token]
-  const float* weights = nullptr;        ///< [rows, experts_per_token]
+  int* chosen = nullptr;                 ///< [rows, experts_per_token]
+  float* weights = nullptr;              ///< [rows, experts_per_token]
   const std::uint16_t* own = nullptr;    ///< [rows, hidden] bf16 of the shared experts; may be null
+  cudaEvent_t own_ready = nullptr;       ///< what `own` waits for; null: it is there
   float* x = nullptr;                    ///< [rows, hidden], += own + sum of weight * output
   int rows = 0;
 };
@@ -39,6 +40,9 @@ class cuda_experts final : public expert_engine {
   const device_ffn& weights_of(layer_index layer) const {
     return weights_[static_cast<std::size_t>(layer_slot_[static_cast<std::size_t>(layer)])];
   }
+  /// Gives the rows of `choice` their slots and runs their experts.
+  const std::uint16_t* run_chosen(const device_ffn& w, const cuda::gate_permute_args& choice, int rows_max,
+                                  cudaStream_t stream);
   void send_inputs(const moe::shard_batch& batch);
   void run_pass(const moe::shard_batch& batch, const slot_pass& pass, int rows_max, std::byte* outputs);
 

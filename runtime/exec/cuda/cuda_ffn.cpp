@@ -24,12 +24,25 @@ int cuda_ffn::rows_max(const device_ffn& w, int tokens) {
 
 const std::uint16_t* cuda_ffn::run_routed(const device_ffn& w, const expert_slots& slots, const std::uint16_t* x,
                                           cudaStream_t stream) {
+  if (w.is_grouped()) {
+    const auto ws = workspace(w, slots.rows_max);
+    cuda::ffn_routing routing;
+    routing.rows = slots.rows, routing.token_of = slots.token_of;
+    must(cuda::quantise_rows({w.experts, slots.rows_max, w.hidden, w.width}, routing, x, ws, stream));
+    return run_fp8(w, slots.rows, slots.rows_max, slots.rows_hint, ws, stream), ws.outputs;
+  }
   const auto count = static_cast<std::size_t>(w.experts) * slots.rows_max;
   auto* out = outputs_.reserve(count * w.hidden);
-  if (w.is_grouped()) return run_fp8(w, slots, x, out, stream), out;
   auto* inputs = inputs_.reserve(count * w.hidden);
   must(cuda::gather_slots(x, slots.token_of, slots.rows, w.experts, slots.rows_max, w.hidden, inputs, stream));
   return run_linear(w, slots.rows, slots.rows_max, inputs, out, stream), out;
+}
+
+const std::uint16_t* cuda_ffn::run_chosen(const device_ffn& w, const cuda::gate_permute_args& choice, int rows_max,
+                                          int rows_hint, cudaStream_t stream) {
+  const auto ws = workspace(w, rows_max);
+  must(cuda::permute_quantise({w.experts, rows_max, w.hidden, w.width}, choice, ws, stream));
+  return run_fp8(w, choice.rows, rows_max, rows_hint, ws, stream), ws.outputs;
 }
 
 const std::uint16_t* cuda_ffn::run_own(const device_ffn& w, int tokens, const std::uint16_t* x, cudaStream_t stream) {
@@ -37,19 +50,22 @@ const std::uint16_t* cuda_ffn::run_own(const device_ffn& w, int tokens, const st
   return run_linear(w, nullptr, tokens, x, out, stream), out;
 }
 
-void cuda_ffn::run_fp8(const device_ffn& w, const expert_slots& slots, const std::uint16_t* x, std::uint16_t* out,
+cuda::ffn_workspace cuda_ffn::workspace(const device_ffn& w, int rows_max) {
+  const auto count = static_cast<std::size_t>(w.experts) * rows_max;
+  return {inputs8_.reserve(count * w.hidden), input_scales_.reserve(count * (w.hidden / 128)),
+          middle8_.reserve(count * w.width), middle_scales_.reserve(count * (w.width / 128)),
+          outputs_.reserve(count * w.hidden)};
+}
+
+void cuda_ffn::run_fp8(const device_ffn& w, const int* rows, int rows_max, int rows_hint, const cuda::ffn_workspace& ws,
                        cudaStream_t stream) {
-  const cuda::ffn_shape shape{w.experts, slots.rows_max, w.hidden, w.width};
-  const auto count = static_cast<std::size_t>(w.experts) * slots.rows_max;
+  const cuda::ffn_shape shape{w.experts, rows_max, w.hidden, w.width};
   const cuda::ffn_weights weights{w.gate_up.as<std::uint8_t>(), w.gate_up_scales.as<float>(), w.down.as<std::uint8_t>(),
                                   w.down_scales.as<float>()};
-  const cuda::ffn_workspace ws{inputs8_.reserve(count * w.hidden), input_scales_.reserve(count * (w.hidden / 128)),
-                               middle8_.reserve(count * w.width), middle_scales_.reserve(count * (w.width / 128)), out};
   cuda::ffn_routing routing;
-  routing.rows = slots.rows, routing.token_of = slots.token_of;
-  must(cuda::quantise_rows(shape, routing, x, ws, stream));
-  must(cuda::grouped_gate_up(shape, weights, routing, ws, slots.rows_hint, stream));
-  must(cuda::grouped_down(shape, weights, routing, ws, slots.rows_hint, stream));
+  routing.rows = rows;
+  must(cuda::grouped_gate_up(shape, weights, routing, ws, rows_hint, stream));
+  must(cuda::grouped_down(shape, weights, routing, ws, rows_hint, stream));
 }
 
 /// `pitch` rows of each expert in memory, the first group_tokens[e] of them in use (null: all).

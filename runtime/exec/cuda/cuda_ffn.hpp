@@ -2,6 +2,7 @@
 // grouped kernels, W8A8); everything else reads BF16 activations through `linear`.
 #pragma once
 
+#include "kernels/cuda/gate_permute.hpp"
 #include "runtime/exec/cuda/cuda_weights.hpp"
 
 namespace troupe::exec {
@@ -21,6 +22,10 @@ class cuda_ffn {
   /// Outputs [experts, rows_max, hidden] bf16 of x [tokens, hidden] bf16, unweighted; valid until the next call.
   const std::uint16_t* run_routed(const device_ffn& w, const expert_slots& slots, const std::uint16_t* x,
                                   cudaStream_t stream);
+  /// The same for FP8 weights and rows that still have to be given their slots: `choice` says what they chose and where
+  /// the slots are to be noted.
+  const std::uint16_t* run_chosen(const device_ffn& w, const cuda::gate_permute_args& choice, int rows_max,
+                                  int rows_hint, cudaStream_t stream);
   /// The only expert of `w` on the first `tokens` rows of x: a dense MLP or the shared experts. [tokens, hidden]
   const std::uint16_t* run_own(const device_ffn& w, int tokens, const std::uint16_t* x, cudaStream_t stream);
 
@@ -28,7 +33,8 @@ class cuda_ffn {
   static int rows_max(const device_ffn& w, int tokens);
 
  private:
-  void run_fp8(const device_ffn& w, const expert_slots& slots, const std::uint16_t* x, std::uint16_t* out,
+  cuda::ffn_workspace workspace(const device_ffn& w, int rows_max);
+  void run_fp8(const device_ffn& w, const int* rows, int rows_max, int rows_hint, const cuda::ffn_workspace& ws,
                cudaStream_t stream);
   void run_linear(const device_ffn& w, const int* group_tokens, int pitch, const std::uint16_t* inputs,
                   std::uint16_t* out, cudaStream_t stream);

@@ -11,8 +11,11 @@
 namespace troupe::exec {
 namespace {
 
-/// mla_decode adds up at most 512 parts of a row.
-constexpr std::int64_t positions_max = std::int64_t{512} * pages_per_split * limits::page_tokens;
+/// mla_decode adds up at most 512 parts of a row, of 16 pages each where there are many.
+constexpr std::int64_t positions_max = std::int64_t{512} * 16 * limits::page_tokens;
+
+/// Tokens of one sequence in a step that counts as decoding: the last one and its drafts.
+constexpr std::size_t decode_tokens_max = 4;
 
 cuda::route_config route_config_of(const model::model_config& config) {
   const auto gate = gate_config_of(config);
@@ -115,34 +118,74 @@ result<void> cuda_model::forward(std::span<const row_group> groups, expert_clien
   }
   hidden_rows_ = 0;
   if (rows == 0) return {};
-  const auto batch = send(sequences, wanted);
-  const auto size = static_cast<std::size_t>(rows) * config_.hidden_size;
-  auto* x = x_.reserve(size);
-  must(cuda::embed_rows(weights_.embedding.data.as<std::uint16_t>(), batch.ids, rows, config_.hidden_size, x, stream_));
-
-  for (layer_index layer = 0; layer < config_.layer_count; ++layer)
-    TROUPE_TRY(run_layer(weights_.layers[static_cast<std::size_t>(layer)], layer, batch, experts));
-
-  cuda::rmsnorm_args last;
-  last.x = x, last.x_pitch = last.width = config_.hidden_size, last.weight = weights_.norm.as<float>();
-  last.tokens = rows, last.eps = config_.rms_norm_eps, last.y_f32 = hidden_.reserve(size);
-  must(cuda::rmsnorm(last, stream_));
+  logits_.renew(wanted.size());
+  TROUPE_TRY(run(step_shape::pass::forward, std::move(sequences), std::move(wanted), experts));
   hidden_rows_ = rows;
-  project_head(x, batch, weights_.norm, logits_);
   stream_.wait();
   return {};
 }
 
-/// logits = norm(x of the wanted rows) headᵀ, on their way to the host.
-void cuda_model::project_head(const float* x, const device_batch& batch, const device_memory& norm,
-                              pinned_scratch<float>& to) {
+std::optional<token_id> cuda_model::best(std::int32_t i, std::int32_t count) {
+  const auto id = logits_.best(device_, i, std::min(count, config_.vocab_size), stream_);
+  return id < 0 ? std::nullopt : std::optional<token_id>(id);
+}
+
+cuda_experts* cuda_model::near_experts(expert_client& experts) const {
+  auto* local = dynamic_cast<cuda_local_experts*>(&experts);
+  return local && local->on_device().device_index() == device_.index ? &local->on_device() : nullptr;
+}
+
+result<void> cuda_model::run(step_shape::pass what, std::vector<sequence_tokens> sequences,
+                             std::vector<std::int32_t> wanted, expert_client& experts) {
+  const auto launch = [this, what, &experts](const device_batch& batch) {
+    return what == step_shape::pass::forward ? launch_forward(batch, experts) : launch_draft(batch, experts);
+  };
+  int rows = 0;
+  bool decodes = true;
+  std::erase_if(sequences, [](const sequence_tokens& s) { return s.tokens.empty(); });
+  for (const auto& s : sequences)
+    rows += static_cast<int>(s.tokens.size()), decodes = decodes && s.tokens.size() <= decode_tokens_max;
+  const auto* near = near_experts(experts);
+  if (!near || !decodes || rows > graph_rows_max) return launch(send(sequences, wanted));
+
+  auto last = sequences.back(); // its last token is repeated: it writes the same bits to the same places once more
+  const auto skipped = last.tokens.size() - 1;
+  last.tokens = last.tokens.last(1), last.first_position += static_cast<std::int64_t>(skipped);
+  last.first_source += static_cast<std::int32_t>(skipped);
+  sequences.insert(sequences.end(), static_cast<std::size_t>(graph_rows(rows) - rows), last);
+  if (!wanted.empty())
+    wanted.resize(static_cast<std::size_t>(graph_rows(static_cast<int>(wanted.size()))), wanted.back());
+  const auto batch = send(sequences, wanted);
+  graphs_.run({what, batch.rows, batch.wanted, batch.table_pages, near}, stream_,
+              [&](cudaStream_t) { launch(batch).value(); });
+  return {};
+}
+
+result<void> cuda_model::launch_forward(const device_batch& batch, expert_client& experts) {
+  const auto size = static_cast<std::size_t>(batch.rows) * config_.hidden_size;
+  auto* x = x_.reserve(size);
+  must(cuda::embed_rows(weights_.embedding.data.as<std::uint16_t>(), batch.ids, batch.rows, config_.hidden_size, x,
+                        stream_));
+  for (layer_index layer = 0; layer < config_.layer_count; ++layer)
+    TROUPE_TRY(run_layer(weights_.layers[static_cast<std::size_t>(layer)], layer, batch, experts));
+
+  if (weights_.mtp) { // what drafts are made from
+    cuda::rmsnorm_args last;
+    last.x = x, last.x_pitch = last.width = config_.hidden_size, last.weight = weights_.norm.as<float>();
+    last.tokens = batch.rows, last.eps = config_.rms_norm_eps, last.y_f32 = hidden_.reserve(size);
+    must(cuda::rmsnorm(last, stream_));
+  }
+  project_head(x, batch, weights_.norm, logits_);
+  return {};
+}
+
+/// logits = norm(x of the wanted rows) headᵀ
+void cuda_model::project_head(const float* x, const device_batch& batch, const device_memory& norm, device_logits& to) {
   if (batch.wanted == 0) return;
-  const auto count = static_cast<std::size_t>(batch.wanted) * config_.vocab_size;
-  const auto normed =
-      head_input_.run(x, batch.wanted, config_.hidden_size, norm, config_.rms_norm_eps, stream_, batch.wanted_rows);
-  auto* logits = device_logits_.reserve(count);
+  const auto normed = head_input_.run({x, config_.hidden_size, batch.wanted_rows}, batch.wanted, config_.hidden_size,
+                                      norm, config_.rms_norm_eps, stream_);
+  auto* logits = to.reserve(static_cast<std::size_t>(batch.wanted), static_cast<std::size_t>(config_.vocab_size));
   multiply(weights_.head, normed, batch.wanted, logits, cuda::linear_out::f32, nullptr, stream_);
-  fetch(to, logits, count, stream_);
 }
 
 result<void> cuda_model::run_layer(const cuda_layer_weights& w, layer_index layer, const device_batch& batch,
@@ -150,8 +193,8 @@ result<void> cuda_model::run_layer(const cuda_layer_weights& w, layer_index laye
   auto* cache = cache_.as<std::uint16_t>() +
                 static_cast<std::size_t>(layer) * info_.page_count * cuda::mla_page * cuda::mla_entry;
   attention_.run(w, batch, cache, info_.page_count, x_.get(), stream_);
-  const auto normed =
-      ffn_input_.run(x_.get(), batch.rows, config_.hidden_size, w.post_attention_norm, config_.rms_norm_eps, stream_);
+  const auto normed = ffn_input_.run({x_.get(), config_.hidden_size}, batch.rows, config_.hidden_size,
+                                     w.post_attention_norm, config_.rms_norm_eps, stream_);
   if (w.gate) return run_mixture(w, layer, batch, normed, experts);
   cuda::add_ffn_args args;
   args.x = x_.get(), args.own = ffn_.run_own(w.ffn, batch.rows, normed, stream_);
@@ -164,16 +207,30 @@ result<void> cuda_model::run_mixture(const cuda_layer_weights& w, layer_index la
                                      const std::uint16_t* normed, expert_client& experts) {
   const auto choices = static_cast<std::size_t>(batch.rows) * config_.experts_per_token;
   device_rows rows;
-  auto* chosen = chosen_.reserve(choices);
-  auto* weights = weights_of_choice_.reserve(choices);
-  must(cuda::route_rows(gate_, normed, w.gate->data.as<std::uint16_t>(), w.correction.as<float>(), batch.rows,
-                        config_.hidden_size, chosen, weights, stream_));
-  rows.normed = normed, rows.chosen = chosen, rows.weights = weights, rows.x = x_.get(), rows.rows = batch.rows;
-  rows.own = w.ffn.experts == 0 ? nullptr : ffn_.run_own(w.ffn, batch.rows, normed, stream_);
-  auto* local = dynamic_cast<cuda_local_experts*>(&experts);
-  if (local && local->on_device().device_index() == device_.index)
-    return local->on_device().add(layer, rows, stream_), result<void>{};
+  rows.normed = normed, rows.x = x_.get(), rows.rows = batch.rows;
+  rows.chosen = chosen_.reserve(choices), rows.weights = weights_of_choice_.reserve(choices);
+  if (w.ffn.experts > 0) must(cudaEventRecord(normed_, stream_));
+  choose_experts(w, rows);
+  if (w.ffn.experts > 0) { // beside the gate, whose kernels are short and small
+    must(cudaStreamWaitEvent(side_, normed_));
+    rows.own = ffn_.run_own(w.ffn, batch.rows, normed, side_);
+    must(cudaEventRecord(own_ready_, side_));
+    rows.own_ready = own_ready_;
+  }
+  if (auto* near = near_experts(experts)) return near->add(layer, rows, stream_), result<void>{};
   return ask_experts(layer, rows, experts);
+}
+
+void cuda_model::choose_experts(const cuda_layer_weights& w, const device_rows& rows) {
+  if (gate_.experts > cuda::gate_experts_max)
+    return must(cuda::route_rows(gate_, rows.normed, w.gate->data.as<std::uint16_t>(), w.correction.as<float>(),
+                                 rows.rows, config_.hidden_size, rows.chosen, rows.weights, stream_));
+  auto* logits = gate_logits_.reserve(static_cast<std::size_t>(rows.rows) * gate_.experts);
+  multiply(*w.gate, rows.normed, rows.rows, logits, cuda::linear_out::f32, nullptr, stream_);
+  cuda::gate_permute_args args;
+  args.route = gate_, args.logits = logits, args.bias = w.correction.as<float>(), args.tokens = rows.rows;
+  args.chosen = rows.chosen, args.weights = rows.weights;
+  must(cuda::gate_rows(args, stream_));
 }
 
 /// Through the host, to experts that may be anywhere.
@@ -185,6 +242,7 @@ result<void> cuda_model::ask_experts(layer_index layer, const device_rows& rows,
   const auto* normed = fetch(host_rows_, rows.normed, size, stream_);
   auto* added = host_added_.reserve(size);
   if (rows.own) {
+    if (rows.own_ready) must(cudaStreamWaitEvent(stream_, rows.own_ready));
     auto* own = added_.reserve(size);
     must(cuda::widen_rows(rows.own, static_cast<std::int64_t>(size), own, stream_));
     fetch(host_added_, static_cast<const float*>(own), size, stream_);
@@ -222,19 +280,20 @@ result<std::vector<token_id>> cuda_model::draft(std::span<const draft_group> gro
   }
   std::vector<token_id> drafts(groups.size(), -1);
   if (rows == 0) return drafts;
-  const auto batch = send(sequences, wanted);
+  draft_logits_.renew(wanted.size());
+  TROUPE_TRY(run(step_shape::pass::draft, std::move(sequences), std::move(wanted), experts));
+  std::int32_t next = 0;
+  for (std::size_t i = 0; i < groups.size(); ++i)
+    if (groups[i].wants_draft) drafts[i] = draft_logits_.best(device_, next++, config_.vocab_size, stream_);
+  stream_.wait();
+  return drafts;
+}
+
+result<void> cuda_model::launch_draft(const device_batch& batch, expert_client& experts) {
   mix_draft_input(batch);
   TROUPE_TRY(run_layer(weights_.mtp->layer, config_.layer_count, batch, experts));
   project_head(x_.get(), batch, weights_.mtp->head_norm, draft_logits_);
-  stream_.wait();
-
-  std::int32_t next = 0;
-  for (std::size_t i = 0; i < groups.size(); ++i) {
-    if (!groups[i].wants_draft) continue;
-    const auto logits = draft_logits(next++);
-    drafts[i] = static_cast<token_id>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-  }
-  return drafts;
+  return {};
 }
 
 /// x = [ norm(embedding of the next token) | norm(hidden state) ] eh_projᵀ

@@ -1,12 +1,15 @@
 // engine on one GPU: one step of deepseek_v3 over the latent cache, and the MTP module's draft (model-spec.md 3, 10).
 // The residual stream is fp32; products read bf16, routed experts with FP8 weights e4m3 in groups of 128. A row's bits
-// depend on its own sequence and the weights only: not on the batch, chunking, or on where its experts are.
+// depend on its own sequence and the weights only: not on the batch, chunking, or on where its experts are. Decode
+// steps whose experts are on the same GPU are replayed as graphs.
 #pragma once
 
 #include "kernels/cpu/rope.hpp"
-#include "kernels/cuda/route.hpp"
+#include "kernels/cuda/gate_permute.hpp"
 #include "runtime/exec/cuda/cuda_attention.hpp"
 #include "runtime/exec/cuda/cuda_experts.hpp"
+#include "runtime/exec/cuda/device_logits.hpp"
+#include "runtime/exec/cuda/step_graphs.hpp"
 #include "runtime/exec/device/plugin.hpp"
 
 #include <memory>
@@ -23,30 +26,34 @@ class cuda_model final : public engine {
 
   const engine_info& info() const override { return info_; }
   result<void> forward(std::span<const row_group> groups, expert_client& experts) override;
-  std::span<const float> logits(std::int32_t i) const override { return row_of(logits_, i); }
+  std::span<const float> logits(std::int32_t i) const override { return logits_.row(device_, i); }
+  std::optional<token_id> best(std::int32_t i, std::int32_t count) override;
   result<std::vector<token_id>> draft(std::span<const draft_group> groups, expert_client& experts) override;
 
   /// Logits of the i-th wanted draft of the last draft().
-  std::span<const float> draft_logits(std::int32_t i) const { return row_of(draft_logits_, i); }
+  std::span<const float> draft_logits(std::int32_t i) const { return draft_logits_.row(device_, i); }
 
  private:
   cuda_model(const cuda_device& device, const model::model_config& config, cuda_weights weights);
 
   result<void> make_cache(const device_engine_options& options);
-  std::span<const float> row_of(const pinned_scratch<float>& rows, std::int32_t i) const {
-    const auto width = static_cast<std::size_t>(config_.vocab_size);
-    return {rows.get() + static_cast<std::size_t>(i) * width, width};
-  }
   result<void> check(std::span<const token_id> tokens, std::int64_t first_position,
                      std::span<const page_id> pages) const;
+  /// One pass over a batch that is on the device: a graph if it is small and its experts are near.
+  result<void> run(step_shape::pass what, std::vector<sequence_tokens> sequences, std::vector<std::int32_t> wanted,
+                   expert_client& experts);
   device_batch send(std::span<const sequence_tokens> sequences, std::span<const std::int32_t> wanted);
+  cuda_experts* near_experts(expert_client& experts) const;
+  result<void> launch_forward(const device_batch& batch, expert_client& experts);
+  result<void> launch_draft(const device_batch& batch, expert_client& experts);
   result<void> run_layer(const cuda_layer_weights& w, layer_index layer, const device_batch& batch,
                          expert_client& experts);
   result<void> run_mixture(const cuda_layer_weights& w, layer_index layer, const device_batch& batch,
                            const std::uint16_t* normed, expert_client& experts);
+  void choose_experts(const cuda_layer_weights& w, const device_rows& rows);
   result<void> ask_experts(layer_index layer, const device_rows& rows, expert_client& experts);
   void mix_draft_input(const device_batch& batch);
-  void project_head(const float* x, const device_batch& batch, const device_memory& norm, pinned_scratch<float>& to);
+  void project_head(const float* x, const device_batch& batch, const device_memory& norm, device_logits& to);
 
   model::model_config config_;
   cuda_device device_;
@@ -54,7 +61,8 @@ class cuda_model final : public engine {
   cuda::route_config gate_;
   engine_info info_;
   kernels::rope rotary_;
-  cuda_stream stream_;
+  cuda_stream stream_, side_; // shared experts run beside the gate
+  cuda_event normed_{cudaEventDisableTiming}, own_ready_{cudaEventDisableTiming};
   device_memory cache_; // [layers][pages][64][576] bf16
   cuda_attention attention_;
   cuda_ffn ffn_;
@@ -65,17 +73,17 @@ class cuda_model final : public engine {
   device_scratch<float> hidden_; // [rows, hidden] of the last forward(), after the final norm
   int hidden_rows_ = 0;
   device_scratch<int> chosen_; // [rows, experts_per_token]
-  device_scratch<float> weights_of_choice_;
+  device_scratch<float> weights_of_choice_, gate_logits_;
   device_scratch<float> added_;         // [rows, hidden] from experts elsewhere
   device_scratch<std::uint16_t> mixed_; // [rows, 2 hidden] input of the MTP module
   device_scratch<float> embedded_;
-  device_scratch<float> device_logits_;
   pinned_scratch<std::uint16_t> host_rows_; // what experts elsewhere read
   pinned_scratch<float> host_added_, host_weights_;
   pinned_scratch<int> host_chosen_;
   moe::routing choice_;
   std::vector<float> inputs_;
-  pinned_scratch<float> logits_, draft_logits_;
+  device_logits logits_, draft_logits_;
+  step_graphs graphs_;
 };
 
 } // namespace troupe::exec

@@ -2,6 +2,7 @@
 #include "runtime/exec/cuda/cuda_weights.hpp"
 
 #include "kernels/cpu/bf16.hpp"
+#include "kernels/cuda/random_fill.hpp"
 #include "runtime/exec/device/weight_shapes.hpp"
 
 #include <algorithm>
@@ -27,24 +28,11 @@ class loader {
     TROUPE_ASSIGN(const auto values, from_.vector(name, size));
     return upload(values.data(), values.size() * sizeof(float));
   }
-  result<device_memory> bias(const std::string& name, std::int64_t size) {
-    if (!config_.attention_bias) return device_memory{};
-    return vector(name, size);
-  }
 
   /// FP8 stays FP8 if `may_be_fp8` and a row is whole scale blocks.
   result<device_matrix> matrix(const std::string& name, int rows, int cols, bool may_be_fp8 = true) {
-    TROUPE_ASSIGN(const auto stored, from_.matrix(name, rows, cols));
-    device_matrix m;
-    m.rows = rows, m.cols = cols;
-    const bool fp8 = may_be_fp8 && stored.view.type == tensor_type::f8_e4m3 && cols % 128 == 0 &&
-                     stored.view.block_rows == 128 && stored.view.block_cols == 128;
-    const auto size = static_cast<std::size_t>(rows) * cols;
-    TROUPE_ASSIGN(m.data, device_memory::allocate(fp8 ? size : 2 * size));
-    if (!fp8) return send_bf16(stored.view, m.data.as<std::byte>()), std::move(m);
-    TROUPE_ASSIGN(m.scales, device_memory::allocate(scales_bytes(rows, cols)));
-    send_fp8(stored.view, m.data.as<std::byte>(), m.scales.as<std::byte>());
-    return m;
+    const stacked_part part{name, rows};
+    return stack({&part, 1}, cols, may_be_fp8);
   }
 
   /// One FFN of `prefixes.size()` experts.
@@ -77,20 +65,26 @@ class loader {
     const auto& c = config_;
     cuda_attention_weights w;
     const int q_rows = c.head_count * c.qk_head_dim();
+    std::vector<stacked_part> in;
+    if (c.q_lora_rank > 0) in.push_back({prefix + "q_a_proj", c.q_lora_rank});
+    in.push_back({prefix + "kv_a_proj_with_mqa", c.latent_dim()});
+    if (c.attention_bias) {
+      TROUPE_ASSIGN(w.in_bias, biases(in));
+    }
+    for (auto& part : in) part.name += ".weight";
+    TROUPE_ASSIGN(w.in, stack(in, c.hidden_size, true));
     if (c.q_lora_rank > 0) {
-      TROUPE_ASSIGN(w.q_a, matrix(prefix + "q_a_proj.weight", c.q_lora_rank, c.hidden_size));
-      TROUPE_ASSIGN(w.q_a_bias, bias(prefix + "q_a_proj.bias", c.q_lora_rank));
       TROUPE_ASSIGN(w.q_a_norm, vector(prefix + "q_a_layernorm.weight", c.q_lora_rank));
       TROUPE_ASSIGN(w.q, matrix(prefix + "q_b_proj.weight", q_rows, c.q_lora_rank));
     } else {
       TROUPE_ASSIGN(w.q, matrix(prefix + "q_proj.weight", q_rows, c.hidden_size));
     }
-    TROUPE_ASSIGN(w.kv_a, matrix(prefix + "kv_a_proj_with_mqa.weight", c.latent_dim(), c.hidden_size));
-    TROUPE_ASSIGN(w.kv_a_bias, bias(prefix + "kv_a_proj_with_mqa.bias", c.latent_dim()));
     TROUPE_ASSIGN(w.kv_a_norm, vector(prefix + "kv_a_layernorm.weight", c.kv_lora_rank));
     TROUPE_TRY(kv_b(prefix + "kv_b_proj.weight", w));
     TROUPE_ASSIGN(w.o, matrix(prefix + "o_proj.weight", c.hidden_size, c.head_count * c.v_head_dim));
-    TROUPE_ASSIGN(w.o_bias, bias(prefix + "o_proj.bias", c.hidden_size));
+    if (c.attention_bias) {
+      TROUPE_ASSIGN(w.o_bias, vector(prefix + "o_proj.bias", c.hidden_size));
+    }
     return w;
   }
 
@@ -133,6 +127,44 @@ class loader {
     std::size_t data_at, scales_at;
   };
 
+  struct stacked_part {
+    std::string name;
+    int rows;
+  };
+
+  /// Matrices of one width, one below the other. FP8 if all are and scale blocks do not straddle two of them.
+  result<device_matrix> stack(std::span<const stacked_part> parts, int cols, bool may_be_fp8) {
+    device_matrix m;
+    m.cols = cols;
+    bool fp8 = may_be_fp8 && cols % 128 == 0 && config_.weight_block_rows == 128 && config_.weight_block_cols == 128;
+    for (const auto& part : parts) {
+      fp8 = fp8 && m.rows % 128 == 0 && from_.type_of(part.name) == tensor_type::f8_e4m3;
+      m.rows += part.rows;
+    }
+    const std::size_t row_bytes = static_cast<std::size_t>(cols) * (fp8 ? 1 : 2);
+    TROUPE_ASSIGN(m.data, device_memory::allocate(static_cast<std::size_t>(m.rows) * row_bytes));
+    if (fp8) {
+      TROUPE_ASSIGN(m.scales, device_memory::allocate(scales_bytes(m.rows, cols)));
+    }
+    std::size_t row = 0;
+    for (const auto& part : parts) {
+      const place where{&m.data, &m.scales, row * row_bytes, scales_bytes(static_cast<std::int64_t>(row), cols)};
+      TROUPE_TRY(put(part.name, part.rows, cols, where));
+      row += static_cast<std::size_t>(part.rows);
+    }
+    return m;
+  }
+
+  /// The same for their bias vectors; `parts` without suffix.
+  result<device_memory> biases(std::span<const stacked_part> parts) {
+    std::vector<float> all;
+    for (const auto& part : parts) {
+      TROUPE_ASSIGN(const auto values, from_.vector(part.name + ".bias", part.rows));
+      all.insert(all.end(), values.begin(), values.end());
+    }
+    return upload(all.data(), all.size() * sizeof(float));
+  }
+
   result<device_memory> upload(const void* from, std::size_t bytes) {
     TROUPE_ASSIGN(auto memory, device_memory::allocate(bytes));
     to_.copy(memory.as<std::byte>(), from, bytes);
@@ -140,13 +172,26 @@ class loader {
   }
 
   result<void> put(const std::string& name, int rows, int cols, const place& where) {
-    TROUPE_ASSIGN(const auto stored, from_.matrix(name, rows, cols));
+    const bool fp8 = where.scales->size() > 0;
     auto* data = where.data->as<std::byte>() + where.data_at;
-    if (where.scales->size() == 0) return send_bf16(stored.view, data), result<void>{};
+    auto* scales = where.scales->as<std::byte>() + where.scales_at;
+    if (const auto recipe = from_.random(name, rows, cols);
+        recipe && recipe->type == (fp8 ? tensor_type::f8_e4m3 : tensor_type::bf16))
+      return make(*recipe, std::int64_t{rows} * cols, data, scales), result<void>{};
+    TROUPE_ASSIGN(const auto stored, from_.matrix(name, rows, cols));
+    if (!fp8) return send_bf16(stored.view, data), result<void>{};
     if (stored.view.type != tensor_type::f8_e4m3)
       return error{errc::bad_input, name + ": not FP8 as the layer's other matrices are"};
-    send_fp8(stored.view, data, where.scales->as<std::byte>() + where.scales_at);
+    send_fp8(stored.view, data, scales);
     return {};
+  }
+
+  void make(const random_matrix& recipe, std::int64_t count, std::byte* data, std::byte* scales) {
+    if (recipe.type == tensor_type::bf16)
+      return must(cuda::fill_random_bf16(reinterpret_cast<std::uint16_t*>(data), count, recipe.state, recipe.step,
+                                         to_.stream()));
+    must(cuda::fill_random_e4m3(reinterpret_cast<std::uint8_t*>(data), count, recipe.state, to_.stream()));
+    to_.copy(scales, recipe.scales.data(), recipe.scales.size() * sizeof(float));
   }
 
   void send_fp8(const weight_view& w, std::byte* data, std::byte* scales) {

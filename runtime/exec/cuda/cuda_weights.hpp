@@ -37,10 +37,10 @@ struct device_ffn {
 
 /// Names as in model-spec.md 2.3; vectors are fp32 and empty where the config does without.
 struct cuda_attention_weights {
-  device_matrix q_a; ///< no rows: the query is one projection
-  device_memory q_a_bias, q_a_norm;
-  device_matrix q, kv_a;
-  device_memory kv_a_bias, kv_a_norm;
+  device_matrix in; ///< q_a, unless the query is one projection, and below it kv_a: one product reads the block's input
+  device_memory in_bias;
+  device_memory q_a_norm, kv_a_norm;
+  device_matrix q;
   device_matrix key;   ///< of each head: W_UK transposed, [latent, nope] bf16
   device_matrix value; ///< of each head: W_UV, [v, latent] bf16
   device_matrix o;

@@ -1,6 +1,10 @@
 #include "runtime/exec/cuda/device.hpp"
 
 #include "kernels/cuda/path.hpp"
+#include "kernels/cuda/random_fill.hpp"
+#include "kernels/cuda/read_only.hpp"
+
+#include <algorithm>
 
 namespace troupe::exec {
 
@@ -33,6 +37,26 @@ result<device_memory> device_memory::allocate(std::size_t bytes) {
   }
   memory.size_ = bytes;
   return memory;
+}
+
+result<double> cuda_read_gbs(std::size_t bytes) {
+  constexpr int passes = 5;
+  TROUPE_ASSIGN(const auto data, device_memory::allocate(bytes));
+  TROUPE_ASSIGN(const auto sink, device_memory::allocate(sizeof(unsigned)));
+  const cuda_stream stream;
+  const cuda_event begin, end;
+  must(cuda::fill_random_e4m3(data.as<std::uint8_t>(), static_cast<std::int64_t>(bytes), 1, stream)); // zeros cost less
+  double best = 0;
+  for (int i = 0; i <= passes; ++i) { // the first one loads the kernel
+    must(cudaEventRecord(begin, stream));
+    must(cuda::read_only(data.as<void>(), bytes, sink.as<unsigned>(), stream));
+    must(cudaEventRecord(end, stream));
+    stream.wait();
+    float ms = 0;
+    must(cudaEventElapsedTime(&ms, begin, end));
+    if (i > 0) best = std::max(best, static_cast<double>(bytes) / 1e6 / static_cast<double>(ms));
+  }
+  return best;
 }
 
 } // namespace troupe::exec

@@ -6,7 +6,9 @@
 
 #include <cuda_runtime_api.h>
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -56,6 +58,9 @@ class device_memory {
   std::size_t size_ = 0;
 };
 
+/// How often device_scratch has moved in this process: who keeps its addresses looks whether they still hold.
+inline std::atomic<std::uint64_t> scratch_growths = 0;
+
 /// Memory of a step: grows to the largest step seen. What it held is lost when it grows.
 template <class T>
 class device_scratch {
@@ -66,6 +71,7 @@ class device_scratch {
       auto grown = device_memory::allocate(count * sizeof(T));
       invariant(grown.has_value(), "no device memory for a step; a smaller --kv-cache-ratio leaves more");
       memory_ = std::move(*grown);
+      ++scratch_growths;
     }
     return memory_.as<T>();
   }
@@ -112,5 +118,22 @@ class cuda_stream {
  private:
   cudaStream_t stream_ = nullptr;
 };
+
+class cuda_event {
+ public:
+  /// cudaEventDisableTiming for one that only orders streams.
+  explicit cuda_event(unsigned flags = cudaEventDefault) { must(cudaEventCreateWithFlags(&event_, flags)); }
+  ~cuda_event() { cudaEventDestroy(event_); }
+  cuda_event(const cuda_event&) = delete;
+  cuda_event& operator=(const cuda_event&) = delete;
+
+  operator cudaEvent_t() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+/// GB/s of the best of some passes that read `bytes` of device memory and keep nothing. Errors: overloaded.
+result<double> cuda_read_gbs(std::size_t bytes);
 
 } // namespace troupe::exec

@@ -32,6 +32,11 @@ class cuda_plugin final : public device_plugin {
     return std::unique_ptr<expert_client>(std::make_unique<cuda_local_experts>(std::move(made), config));
   }
 
+  result<double> measure_read_gbs(std::size_t bytes) override {
+    device_.enter();
+    return cuda_read_gbs(bytes);
+  }
+
  private:
   cuda_device device_;
 };

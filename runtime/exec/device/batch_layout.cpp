@@ -22,7 +22,7 @@ batch_layout::batch_layout(std::span<const sequence_tokens> sequences, int wante
     rows += static_cast<int>(s.tokens.size());
     pages = std::max(pages, pages_seen(s));
   }
-  table_pages = static_cast<int>((pages + pages_per_split - 1) / pages_per_split * pages_per_split);
+  table_pages = static_cast<int>((pages + table_pages_step - 1) / table_pages_step * table_pages_step);
   const auto take = [this](std::size_t count) {
     const auto at = words;
     words += (count + 3) / 4 * 4; // 16-byte boundaries

@@ -11,9 +11,8 @@
 
 namespace troupe::exec {
 
-/// Attention of one row is done in parts of so many pages, whatever else is in the batch: a row's bits must not depend
-/// on its neighbours. 16 pages: 1.2 MB of cache a part, against 0.13 MB of partial results it writes.
-inline constexpr int pages_per_split = 16;
+/// Page tables are padded to a multiple of so many pages: batches whose tables differ less are launched alike.
+inline constexpr int table_pages_step = 16;
 
 /// Consecutive rows of one sequence. `pages` must cover them.
 struct sequence_tokens {
@@ -27,7 +26,7 @@ struct sequence_tokens {
 struct batch_layout {
   int rows = 0;
   int wanted = 0;
-  int table_pages = 0; ///< a multiple of pages_per_split
+  int table_pages = 0; ///< a multiple of table_pages_step
   std::size_t ids = 0, lengths = 0, slots = 0, sources = 0, wanted_rows = 0, cos = 0, sin = 0, tables = 0;
   std::size_t words = 0;
 

@@ -17,7 +17,7 @@ namespace troupe::exec {
 
 /// Grows with every change of a class that crosses the border: those of this file, engine.hpp, expert_client.hpp,
 /// moe/dispatch.hpp, model_weights.hpp, model/config.hpp and core/result.hpp.
-inline constexpr std::uint32_t plugin_abi = 1;
+inline constexpr std::uint32_t plugin_abi = 2;
 
 struct device_engine_options {
   std::int32_t page_count = 0;        ///< pages of the latent cache; 0: by the two fields below
@@ -44,6 +44,10 @@ class device_plugin {
   /// All experts on this device, for an engine of this device: rows never leave it. Any other engine may use it too.
   virtual result<std::unique_ptr<expert_client>> make_local_experts(weight_source& weights,
                                                                     const model::model_config& config) = 0;
+
+  /// GB/s that reading `bytes` of device memory reaches now: the yardstick of `troupe bench engine`. Errors:
+  /// overloaded.
+  virtual result<double> measure_read_gbs(std::size_t bytes) = 0;
 };
 
 /// What the library's only exported function returns. `abi` is read first and stays first for ever.

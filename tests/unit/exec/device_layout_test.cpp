@@ -40,7 +40,7 @@ BOOST_AUTO_TEST_CASE(rows_know_their_slot_length_and_pages) {
 
   BOOST_TEST(batch.rows == 4);
   BOOST_TEST(batch.wanted == 2);
-  BOOST_TEST(batch.table_pages == pages_per_split);
+  BOOST_TEST(batch.table_pages == table_pages_step);
   const auto ints = [](const int* from, int count) { return std::vector<int>(from, from + count); };
   BOOST_TEST(ints(batch.ids, 4) == (std::vector{7, 8, 9, 5}), boost::test_tools::per_element());
   BOOST_TEST(ints(batch.lengths, 4) == (std::vector{63, 64, 65, 129}), boost::test_tools::per_element());
@@ -60,9 +60,9 @@ BOOST_AUTO_TEST_CASE(page_tables_grow_in_whole_attention_parts) {
     const std::vector<sequence_tokens> sequences{{one, position, {}, 0}};
     return batch_layout(sequences, 1, 32).table_pages;
   };
-  BOOST_TEST(pages_for(0) == pages_per_split);
-  BOOST_TEST(pages_for(64 * pages_per_split - 1) == pages_per_split);
-  BOOST_TEST(pages_for(64 * pages_per_split) == 2 * pages_per_split);
+  BOOST_TEST(pages_for(0) == table_pages_step);
+  BOOST_TEST(pages_for(64 * table_pages_step - 1) == table_pages_step);
+  BOOST_TEST(pages_for(64 * table_pages_step) == 2 * table_pages_step);
 }
 
 /// Every pair gets one slot of its own expert, and no expert more than its slots.

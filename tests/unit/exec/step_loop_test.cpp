@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <random>
 
 using namespace troupe;
@@ -92,6 +93,31 @@ std::vector<token_id> tokens_of(const std::vector<token_event>& events, std::int
   }
   return tokens;
 }
+
+/// Finds the best token by itself, as a GPU does, and counts who asks for what.
+class best_engine final : public engine {
+ public:
+  explicit best_engine(engine& to) : to_(to) {}
+  const engine_info& info() const override { return to_.info(); }
+  result<void> forward(std::span<const row_group> groups, expert_client& experts) override {
+    return to_.forward(groups, experts);
+  }
+  std::span<const float> logits(std::int32_t i) const override { return ++logits_asked, to_.logits(i); }
+  std::optional<token_id> best(std::int32_t i, std::int32_t count) override {
+    ++bests_asked;
+    const auto row = to_.logits(i).first(static_cast<std::size_t>(count));
+    return static_cast<token_id>(std::max_element(row.begin(), row.end()) - row.begin());
+  }
+  result<std::vector<token_id>> draft(std::span<const draft_group> groups, expert_client& experts) override {
+    return to_.draft(groups, experts);
+  }
+
+  mutable int logits_asked = 0;
+  int bests_asked = 0;
+
+ private:
+  engine& to_;
+};
 
 } // namespace
 
@@ -323,6 +349,31 @@ BOOST_AUTO_TEST_CASE(max_tokens_zero_only_scores_the_prompt) {
   BOOST_TEST(c.events[1][2].index == 0);
   BOOST_TEST(c.events[1][2].token == -1);
   BOOST_TEST((c.events[1][2].finish == finish_reason::length));
+}
+
+BOOST_AUTO_TEST_CASE(plain_greedy_requests_leave_the_logits_where_they_are) {
+  cluster c(8, {});
+  best_engine counting(c.engine);
+  exec::step_loop loop(counting, c.experts, {{}, sampling});
+  const auto run = [&](const generation_request& r) {
+    loop.admit(r, time_point{}).value();
+    std::vector<token_event> events;
+    while (loop.has_work())
+      for (auto& event : loop.step(time_point{}).value()) events.push_back(std::move(event));
+    BOOST_TEST(tokens_of(events) == sim_oracle(model, r, sampling), boost::test_tools::per_element());
+  };
+  auto greedy = request(1, {4, 8, 15}, 20), drawn = request(2, {4, 8, 15}, 20), penalised = greedy, late = greedy;
+  greedy.sampling.temperature = 0;
+  run(greedy);
+  BOOST_TEST(counting.logits_asked == 0);
+  BOOST_TEST(counting.bests_asked >= 20);
+
+  counting.bests_asked = 0;
+  penalised.sampling.temperature = 0, penalised.sampling.presence_penalty = 0.5f;
+  late.sampling.temperature = 0, late.sampling.min_tokens = 20;
+  for (const auto& r : {drawn, penalised, late}) run(r);
+  BOOST_TEST(counting.logits_asked >= 60);
+  BOOST_TEST(counting.bests_asked == 0);
 }
 
 BOOST_AUTO_TEST_CASE(bad_requests_are_refused_at_once) {

@@ -65,7 +65,7 @@ struct problem {
     auto a = args(d_w.get(), d_s.get(), d_x.get(), first, count);
     a.y = y.get(), a.out = out, a.bias = with_bias ? d_b.get() : nullptr;
     a.group_tokens = group_tokens.empty() ? nullptr : d_g.get();
-    BOOST_REQUIRE_EQUAL(sm90_linear(a, nullptr), cudaSuccess);
+    BOOST_REQUIRE_EQUAL(wide_linear(a, nullptr), cudaSuccess);
     BOOST_REQUIRE_EQUAL(cudaDeviceSynchronize(), cudaSuccess);
     return y.host();
   }
@@ -107,7 +107,7 @@ void check(const problem& p, int samples) {
 
 } // namespace
 
-BOOST_AUTO_TEST_SUITE(sm90_linear, *boost::unit_test::precondition(test::needs_hopper))
+BOOST_AUTO_TEST_SUITE(wide_linear, *boost::unit_test::precondition(test::needs_hopper))
 
 BOOST_DATA_TEST_CASE(any_number_of_tokens_matches_double,
                      boost::unit_test::data::make({1, 7, 8, 9, 16, 17, 32, 33, 63, 64, 65, 131}), tokens) {
@@ -173,9 +173,9 @@ BOOST_AUTO_TEST_CASE(rows_do_not_depend_on_their_neighbours) {
 }
 
 BOOST_AUTO_TEST_CASE(splits_depend_on_the_matrix_and_stay_within_a_cluster) {
-  BOOST_TEST(sm90_linear_splits(7168, 16384, true, 1) == 4);
-  BOOST_TEST(sm90_linear_splits(129280, 7168, false, 1) == 1);
-  BOOST_TEST(sm90_linear_splits(256, 128, true, 1) == 1);
+  BOOST_TEST(wide_linear_splits(7168, 16384, true, 1) == 4);
+  BOOST_TEST(wide_linear_splits(129280, 7168, false, 1) == 1);
+  BOOST_TEST(wide_linear_splits(256, 128, true, 1) == 1);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -216,7 +216,7 @@ __device__ void leave_parts(const accumulator<Fp8, Tokens>& total, strip_parts<T
 
 template <bool Fp8, int Tokens>
 __global__ void __launch_bounds__(crew<Fp8, Tokens>::threads, 1)
-    sm90_linear_kernel(const __grid_constant__ CUtensorMap weights, const __grid_constant__ CUtensorMap x,
+    wide_linear_kernel(const __grid_constant__ CUtensorMap weights, const __grid_constant__ CUtensorMap x,
                        const linear_args args) {
   extern __shared__ __align__(1024) std::uint8_t raw[];
   auto& s = *reinterpret_cast<shared_layout<Fp8, Tokens>*>(raw);
@@ -272,9 +272,9 @@ cudaError_t launch(const linear_args& args, cudaStream_t stream) {
   constexpr int shared_bytes = sizeof(shared_layout<Fp8, Tokens>);
   static_assert(shared_bytes <= 232448, "one CTA's shared memory on sm_90");
   const int strips = (args.rows + strip_rows - 1) / strip_rows;
-  const int splits = sm90_linear_splits(args.rows, args.cols, Fp8, args.groups);
+  const int splits = wide_linear_splits(args.rows, args.cols, Fp8, args.groups);
   const dim3 grid(splits, (args.tokens + Tokens - 1) / Tokens, strips * args.groups);
-  return launch_dependent(sm90_linear_kernel<Fp8, Tokens>,
+  return launch_dependent(wide_linear_kernel<Fp8, Tokens>,
                           {grid, crew<Fp8, Tokens>::threads, shared_bytes, unsigned(splits)}, stream, weights, x, args);
 }
 
@@ -289,7 +289,7 @@ cudaError_t launch_for(const linear_args& args, cudaStream_t stream) {
 } // namespace
 
 /// The fewest blocks of K that follow one another on a multiprocessor.
-int sm90_linear_splits(int rows, int cols, bool fp8, int groups) {
+int wide_linear_splits(int rows, int cols, bool fp8, int groups) {
   const int blocks = cols / (fp8 ? 128 : 64), strips = (rows + strip_rows - 1) / strip_rows * groups;
   const auto cost = [&](int splits) {
     const int waves = (strips * splits + resident_ctas - 1) / resident_ctas;
@@ -301,12 +301,8 @@ int sm90_linear_splits(int rows, int cols, bool fp8, int groups) {
   return best;
 }
 
-cudaError_t sm90_linear(const linear_args& args, cudaStream_t stream) {
-  const bool fp8 = args.scales != nullptr;
-  if (args.cols <= 0 || args.cols % (fp8 ? 128 : 64) || args.x_pitch % 8 || args.x_group % 8)
-    return cudaErrorInvalidValue;
-  if (args.rows == 0 || args.tokens == 0 || args.groups == 0) return cudaSuccess;
-  return fp8 ? launch_for<true>(args, stream) : launch_for<false>(args, stream);
+cudaError_t wide_linear(const linear_args& args, cudaStream_t stream) {
+  return args.scales ? launch_for<true>(args, stream) : launch_for<false>(args, stream);
 }
 
 } // namespace troupe::cuda
