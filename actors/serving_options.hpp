@@ -19,7 +19,8 @@ struct serving_options {
   double kv_cache_ratio = limits::kv_cache_ratio_default;
   std::uint64_t seed = 0; ///< for requests that bring none
   bool speculative = true;
-  std::string isa = "auto"; ///< of CPU kernels: "auto", "avx2", "avx512_bf16", "amx_bf16"; one for all roles
+  bool deterministic = true; ///< a request's tokens depend on nothing but itself; GPUs only may do without
+  std::string isa = "auto";  ///< of CPU kernels: "auto", "avx2", "avx512_bf16", "amx_bf16"; one for all roles
 };
 
 } // namespace troupe

@@ -42,7 +42,7 @@ std::string server_info(const serving_options& s, const company_size& size) {
                                                     {"kv_cache_ratio", s.kv_cache_ratio},
                                                     {"seed", s.seed},
                                                     {"speculative", s.speculative},
-                                                    {"deterministic", true},
+                                                    {"deterministic", s.deterministic},
                                                     {"kv_caches", size.kv_caches},
                                                     {"expert_shards", size.expert_shards}});
 }
@@ -55,6 +55,9 @@ result<std::unique_ptr<front>> front::open(caf::actor_system& system, net::carri
   auto serving = plan.serving;
   serving.max_model_len = std::min(serving.max_model_len, config.max_position_embeddings);
   if (serving.device == "cpu") { // one set for all roles, on whatever hosts they run
+    if (!serving.deterministic)
+      return error{errc::bad_input, "--deterministic=off: the CPU engine has one way through its kernels; only "
+                                    "--device cuda has a second, faster one for many tokens"};
     TROUPE_ASSIGN(const auto isa, choose_isa(serving.isa));
     serving.isa = kernels::name_of(isa);
   }

@@ -105,6 +105,7 @@ result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path
                       {"kv_cache_ratio", into(s.kv_cache_ratio)},
                       {"seed", into(s.seed)},
                       {"speculative", into(s.speculative)},
+                      {"deterministic", into(s.deterministic)},
                       {"isa", into(s.isa)}},
                      where + "serving: "));
   TROUPE_TRY(check(r, where));

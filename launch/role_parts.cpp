@@ -77,13 +77,15 @@ moe::element element_of(const opened_model& model, const compute_device& device)
 namespace {
 
 result<std::unique_ptr<exec::engine>> make_engine(const opened_model& model, const compute_device& device,
-                                                  double kv_cache_ratio, std::int32_t page_count_max) {
+                                                  const serving_options& serving, std::int32_t page_count_max) {
   if (device.plugin)
     return exec::make_device_engine(*device.plugin, model.weights, model.config,
-                                    {.kv_cache_ratio = kv_cache_ratio, .page_count_max = page_count_max});
+                                    {.kv_cache_ratio = serving.kv_cache_ratio,
+                                     .page_count_max = page_count_max,
+                                     .deterministic = serving.deterministic});
   exec::cpu_engine_options options;
   options.cpu = device.cpu;
-  options.kv_cache_ratio = kv_cache_ratio;
+  options.kv_cache_ratio = serving.kv_cache_ratio;
   options.page_count_max = page_count_max;
   return exec::make_cpu_engine(model.weights, model.config, options);
 }
@@ -102,8 +104,7 @@ result<std::shared_ptr<kv_cache_parts>> make_kv_cache(const opened_model& model,
   const auto& options = assignment.options;
   const auto pages_per_request = (options.max_model_len + limits::page_tokens - 1) / limits::page_tokens;
   auto parts = std::make_shared<kv_cache_parts>();
-  TROUPE_ASSIGN(parts->engine,
-                make_engine(model, device, options.kv_cache_ratio, pages_per_request * options.max_num_seqs));
+  TROUPE_ASSIGN(parts->engine, make_engine(model, device, options, pages_per_request * options.max_num_seqs));
   const auto& info = parts->engine->info();
   if (info.page_count < pages_per_request)
     return error{errc::overloaded, "memory for " + std::to_string(info.page_count) + " cache pages; one request of " +

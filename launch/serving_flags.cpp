@@ -15,12 +15,6 @@ void add_flags_of_others(CLI::App& app) {
   app.add_flag("--trust-remote-code")->description("accepted: no code of a checkpoint is ever run");
 }
 
-void check_deterministic(const std::string& value) {
-  if (value == "off")
-    throw CLI::ValidationError("--deterministic", "off is not there: every row goes one way through the kernels, and a "
-                                                  "second, faster way for long prompts does not exist");
-}
-
 } // namespace
 
 void add_front_flags(CLI::App& app, front_options& front) {
@@ -56,9 +50,8 @@ void add_serving_flags(CLI::App& app, serving_options& serving) {
   app.add_option("--speculative", serving.speculative, "draft with the MTP module: on or off");
   app.add_option("--isa", serving.isa, "CPU kernels of all roles; equal bits need one. Default: process 0's fastest")
       ->check(CLI::IsMember({"auto", "avx2", "avx512_bf16", "amx_bf16"}));
-  app.add_option_function<std::string>("--deterministic", check_deterministic,
-                                       "on: a request's tokens depend on nothing but itself")
-      ->check(CLI::IsMember({"on", "off"}));
+  app.add_option("--deterministic", serving.deterministic,
+                 "on: a request's tokens depend on nothing but itself. off: faster with many tokens on a GPU");
   add_flags_of_others(app);
 }
 

@@ -43,6 +43,7 @@ struct ServingOptions {
   speculative @8 :Bool = true;
   device @9 :Text = "cpu"; # "cpu", "cuda", "cuda:N"
   isa @10 :Text = "auto";  # of CPU kernels; the supervisor names one, so that all roles have it
+  deterministic @11 :Bool = true; # a request's tokens depend on nothing but itself
 }
 
 struct RoleAssignment {

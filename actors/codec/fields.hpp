@@ -142,6 +142,7 @@ void each_field(const F& f, serving_options& x) {
   f(&s::Builder::setSeed, &s::Reader::getSeed, x.seed);
   f(&s::Builder::setSpeculative, &s::Reader::getSpeculative, x.speculative);
   f(&s::Builder::setIsa, &s::Reader::getIsa, x.isa);
+  f(&s::Builder::setDeterministic, &s::Reader::getDeterministic, x.deterministic);
 }
 
 template <class F>

@@ -89,6 +89,8 @@ void add_bench_engine(CLI::App& bench) {
   verb->add_option("--decode-steps", given->options.decode_steps, "measured for each batch")->capture_default_str();
   verb->add_option("--prefill-tokens", given->options.prefill_tokens, "rows of the chunk")->capture_default_str();
   verb->add_option("--threads", given->options.cpu.threads, "0: every core")->capture_default_str();
+  verb->add_option("--deterministic", given->options.deterministic, "off: the faster products of a GPU")
+      ->capture_default_str();
   verb->add_flag("--json", given->json, "one line of JSON");
   verb->callback([given, verb] {
     fill_in_for_shape(*verb, given->options);

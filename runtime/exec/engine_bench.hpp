@@ -23,6 +23,7 @@ struct bench_options {
   int prefill_tokens = 512;                          ///< rows of the prefill chunk
   std::int64_t stream_bytes = std::int64_t{1} << 30; ///< read for stream_gbs: beyond the caches of any socket
   std::uint64_t seed = 1;
+  bool deterministic = true; ///< of a GPU: device_engine_options
 };
 
 struct bench_row {

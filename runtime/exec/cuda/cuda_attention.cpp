@@ -23,7 +23,7 @@ void multiply(const device_matrix& w, const std::uint16_t* x, int tokens, void* 
   args.weights = w.data.as<void>(), args.scales = w.scales.as<float>(), args.bias = bias;
   args.x = x, args.y = y, args.out = out;
   args.x_pitch = w.cols, args.y_pitch = w.rows;
-  args.rows = w.rows, args.cols = w.cols, args.tokens = tokens;
+  args.rows = w.rows, args.cols = w.cols, args.tokens = tokens, args.batch_invariant = w.batch_invariant;
   must(cuda::linear(args, stream));
 }
 
@@ -65,6 +65,7 @@ void cuda_attention::run(const cuda_layer_weights& layer, const device_batch& ba
   absorb.y = absorbed_.get(), absorb.out = cuda::linear_out::bf16;
   absorb.y_pitch = std::int64_t{cuda::mla_entry} * config_.head_count, absorb.y_group = cuda::mla_entry;
   absorb.rows = w.key.rows, absorb.cols = w.key.cols, absorb.tokens = batch.rows, absorb.groups = config_.head_count;
+  absorb.batch_invariant = w.key.batch_invariant;
   must(cuda::linear(absorb, stream));
 
   attend(batch, cache, page_count, stream);
@@ -120,6 +121,7 @@ const std::uint16_t* cuda_attention::attended(const cuda_attention_weights& w, i
   expand.y = values_.reserve(static_cast<std::size_t>(rows) * width), expand.out = cuda::linear_out::bf16;
   expand.y_pitch = width, expand.y_group = config_.v_head_dim;
   expand.rows = w.value.rows, expand.cols = w.value.cols, expand.tokens = rows, expand.groups = config_.head_count;
+  expand.batch_invariant = w.value.batch_invariant;
   must(cuda::linear(expand, stream));
   return values_.get();
 }

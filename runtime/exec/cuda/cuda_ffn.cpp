@@ -76,6 +76,7 @@ void cuda_ffn::run_linear(const device_ffn& w, const int* group_tokens, int pitc
   auto* middle = middle_.reserve(count * w.width);
   cuda::linear_args args;
   args.tokens = pitch, args.groups = w.experts, args.group_tokens = group_tokens;
+  args.batch_invariant = w.batch_invariant;
   const auto product = [&](const device_memory& weights, const device_memory& scales, const std::uint16_t* from,
                            int cols, void* to, int rows, cuda::linear_out type) {
     args.weights = weights.as<void>(), args.scales = scales.as<float>(), args.x = from, args.y = to, args.out = type;

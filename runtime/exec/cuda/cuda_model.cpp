@@ -46,7 +46,7 @@ result<std::unique_ptr<cuda_model>> cuda_model::load(const cuda_device& device, 
                                                      const model::model_config& config,
                                                      const device_engine_options& options) {
   device.enter();
-  TROUPE_ASSIGN(auto weights, load_cuda_weights(from, config));
+  TROUPE_ASSIGN(auto weights, load_cuda_weights(from, config, options.deterministic));
   std::unique_ptr<cuda_model> self(new cuda_model(device, config, std::move(weights)));
   TROUPE_TRY(self->make_cache(options));
   return self;

@@ -21,8 +21,8 @@ std::size_t scales_bytes(std::int64_t rows, std::int64_t cols) {
 
 class loader {
  public:
-  loader(weight_source& from, const model::model_config& config, uploader& to)
-      : from_(from), config_(config), to_(to) {}
+  loader(weight_source& from, const model::model_config& config, uploader& to, bool batch_invariant = true)
+      : from_(from), config_(config), to_(to), batch_invariant_(batch_invariant) {}
 
   result<device_memory> vector(const std::string& name, std::int64_t size) {
     TROUPE_ASSIGN(const auto values, from_.vector(name, size));
@@ -39,6 +39,7 @@ class loader {
   result<device_ffn> ffn(const std::vector<std::string>& prefixes, int width) {
     device_ffn f;
     f.experts = static_cast<int>(prefixes.size()), f.hidden = config_.hidden_size, f.width = width;
+    f.batch_invariant = batch_invariant_;
     if (prefixes.empty()) return f;
     const bool fp8 = from_.type_of(prefixes.front() + "gate_proj.weight") == tensor_type::f8_e4m3 &&
                      fits_fp8_ffn(f.hidden, width, f.experts, config_.weight_block_rows, config_.weight_block_cols);
@@ -135,6 +136,7 @@ class loader {
   /// Matrices of one width, one below the other. FP8 if all are and scale blocks do not straddle two of them.
   result<device_matrix> stack(std::span<const stacked_part> parts, int cols, bool may_be_fp8) {
     device_matrix m;
+    m.batch_invariant = batch_invariant_;
     m.cols = cols;
     bool fp8 = may_be_fp8 && cols % 128 == 0 && config_.weight_block_rows == 128 && config_.weight_block_cols == 128;
     for (const auto& part : parts) {
@@ -222,6 +224,7 @@ class loader {
     TROUPE_ASSIGN(const auto stored,
                   from_.matrix(name, std::int64_t{c.head_count} * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank));
     const auto parts = split_kv_b(stored.view, c.head_count, c.qk_nope_head_dim, c.v_head_dim, to_.pool());
+    w.key.batch_invariant = w.value.batch_invariant = batch_invariant_;
     w.key.rows = c.kv_lora_rank, w.key.cols = c.qk_nope_head_dim;
     TROUPE_ASSIGN(w.key.data, upload(parts.key.data(), parts.key.size() * 2));
     w.value.rows = c.v_head_dim, w.value.cols = c.kv_lora_rank;
@@ -232,14 +235,15 @@ class loader {
   weight_source& from_;
   const model::model_config& config_;
   uploader& to_;
+  bool batch_invariant_;
 };
 
 } // namespace
 
-result<cuda_weights> load_cuda_weights(weight_source& from, const model::model_config& config) {
+result<cuda_weights> load_cuda_weights(weight_source& from, const model::model_config& config, bool batch_invariant) {
   TROUPE_TRY(check_device_shape(config));
   uploader to;
-  loader load(from, config, to);
+  loader load(from, config, to, batch_invariant);
   cuda_weights w;
   const auto head = config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
   TROUPE_ASSIGN(w.embedding, load.matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size, false));

@@ -18,6 +18,7 @@ struct device_matrix {
   device_memory data, scales;
   int rows = 0;
   int cols = 0;
+  bool batch_invariant = true; ///< of products with it (linear.hpp)
 
   bool is_fp8() const { return scales.size() > 0; }
 };
@@ -29,6 +30,7 @@ struct device_ffn {
   int experts = 0;
   int hidden = 0;
   int width = 0;
+  bool batch_invariant = true;
 
   bool is_fp8() const { return gate_up_scales.size() > 0; }
   /// Whether the grouped Hopper kernels take them as routed experts (W8A8); else `linear` does, with bf16 activations.
@@ -72,8 +74,9 @@ struct cuda_weights {
   std::optional<cuda_mtp_weights> mtp;
 };
 
-/// Errors: unsupported (a shape the kernels do not have), those of the weights, overloaded (device memory).
-result<cuda_weights> load_cuda_weights(weight_source& from, const model::model_config& config);
+/// `batch_invariant` is what every product with them will be. Errors: unsupported (a shape the kernels do not have),
+/// those of the weights, overloaded (device memory).
+result<cuda_weights> load_cuda_weights(weight_source& from, const model::model_config& config, bool batch_invariant);
 
 /// The given experts of one layer; they are there after to.finish().
 result<device_ffn> load_cuda_experts(weight_source& from, const model::model_config& config, layer_index layer,

@@ -23,6 +23,7 @@ struct device_engine_options {
   std::int32_t page_count = 0;        ///< pages of the latent cache; 0: by the two fields below
   double kv_cache_ratio = 0.8;        ///< share of the device memory left once the weights are loaded ...
   std::int32_t page_count_max = 4096; ///< ... but no more pages than this
+  bool deterministic = true;          ///< false: a row's bits may depend on how many others are in the step
 };
 
 /// One opened device, a factory only: the engines do not need it afterwards. Rows travel between roles as bf16.

@@ -163,6 +163,7 @@ BOOST_AUTO_TEST_CASE(an_assignment_arrives_as_it_was_sent) {
                   .kv_cache_ratio = 0.5,
                   .seed = 8,
                   .speculative = false,
+                  .deterministic = false,
                   .isa = "avx2"};
   const auto got = there_and_back(sent);
   BOOST_TEST(got.process.value == 2u);
