@@ -75,6 +75,16 @@ struct sim_network::state : std::enable_shared_from_this<state> {
     std::map<std::uint8_t, hot_handler> hot;
   };
 
+  /// The receipts of frames from one side; they may outlive the network.
+  struct keeper final : room_keeper {
+    keeper(std::weak_ptr<state> n, side_ptr s) : network(std::move(n)), from(std::move(s)) {}
+    void give_back(std::uint64_t bytes) override {
+      if (const auto alive = network.lock()) alive->give_back(from, bytes);
+    }
+    std::weak_ptr<state> network;
+    side_ptr from;
+  };
+
   state(std::uint64_t seed, sim_rules r) : rules(r), random(seed) {
     time.on_every_turn([this] { return run_some(); });
   }
@@ -241,10 +251,7 @@ void sim_network::state::hand_over(const side_ptr& to, const side_ptr& from, con
     --from->under_way;
     if (to->state == link_state::up) listener = members[to->node].listener;
   }
-  const auto back = [weak = weak_from_this(), from, bytes = what->bytes](void*) {
-    if (const auto network = weak.lock()) network->give_back(from, bytes);
-  };
-  receipt room(std::shared_ptr<void>(this, back));
+  receipt room(std::make_shared<keeper>(weak_from_this(), from), what->bytes);
   const aligned_copy meta(what->meta);
   auto segments = what->segments;
   if (listener) listener->on_frame(to->id, meta.bytes(), segments, std::move(room));
