@@ -33,7 +33,8 @@ struct transport_options {
   std::vector<std::string> transports{"shm", "tcp"};
   int rounds = 5;
   int milliseconds = 200; ///< of each measurement
-  int spin_rounds = 1000; ///< raw UCX never sleeps; ours sleeps after 40 us without work, longer than a hiccup
+  int spin_rounds = 1000; ///< looks at the wire; raw UCX never sleeps, ours after a hiccup's length without work
+  bool raw_blind = false;
   bool json = false;
   std::string answer; ///< the transport this process answers on; empty: it measures
 };
@@ -58,7 +59,7 @@ std::string fresh_secret() {
 result<void> answer(const transport_options& options) {
   std::string line;
   std::getline(std::cin, line);
-  TROUPE_ASSIGN(const auto end, lanes::open({options.answer, line, options.spin_rounds}));
+  TROUPE_ASSIGN(const auto end, lanes::open({options.answer, line, options.spin_rounds, options.raw_blind}));
   std::cout << end->contact() << std::endl;
   std::getline(std::cin, line);
   TROUPE_TRY(end->connect(line));
@@ -99,7 +100,10 @@ class process_pair {
 
  private:
   static std::vector<std::string> arguments(const lanes::options& how) {
-    return {"bench", "transport", "--answer", how.transport, "--spin-rounds", std::to_string(how.spin_rounds)};
+    std::vector<std::string> out{"bench",       "transport",     "--answer",
+                                 how.transport, "--spin-rounds", std::to_string(how.spin_rounds)};
+    if (how.raw_blind) out.emplace_back("--raw-blind");
+    return out;
   }
 
   void tell(const std::string& line) { to_child_ << line << std::endl; }
@@ -147,7 +151,8 @@ result<std::vector<transport_row>> measure(const transport_options& options) {
   const std::chrono::milliseconds how_long(options.milliseconds);
   std::vector<transport_row> rows;
   for (const auto& transport : options.transports) {
-    TROUPE_ASSIGN(const auto pair, process_pair::open({transport, fresh_secret(), options.spin_rounds}));
+    TROUPE_ASSIGN(const auto pair,
+                  process_pair::open({transport, fresh_secret(), options.spin_rounds, options.raw_blind}));
     pair->measure(how_long / 4); // warms up
     std::vector<lane_figures> rounds;
     std::vector<double> basp;
@@ -225,6 +230,8 @@ void add_bench_transport(CLI::App& bench) {
       ->check(CLI::Range(10, 10'000));
   verb->add_option("--spin-rounds", given->spin_rounds, "without work before our progress threads sleep; -1: never")
       ->capture_default_str();
+  verb->add_flag("--raw-blind", given->raw_blind,
+                 "raw UCX over tcp without the failure detection that ours has: large messages are faster then");
   verb->add_option("--answer", given->answer, "the other end")->group("");
   verb->add_flag("--json", given->json, "one line of JSON");
   verb->callback([given] { finish(bench_transport(*given)); });

@@ -1,6 +1,6 @@
 // Flow control of one connection. The sender takes room for every frame it puts on the wire; the receiver's receipts
-// give it back, and what has been given back travels with whatever goes the other way. Only when a lot has gathered,
-// or the sender says that it waits, is a message made of it.
+// give it back. Once some of it has gathered it travels with whatever goes the other way; only when that is a lot, or
+// the sender says that it waits, is a message made of it.
 //
 //   credit_window (sender) ─ frame ─▶ receipt ─ dropped ─▶ returned_room (receiver) ─ any message ─▶ credit_window
 #pragma once
@@ -47,34 +47,46 @@ class credit_window {
 };
 
 /// The receiver's view: counts what receipts give back until it is sent. Receipts keep it alive.
-class returned_room : public std::enable_shared_from_this<returned_room> {
+class returned_room final : public room_keeper {
  public:
-  /// `send_soon` is called from any thread, at most once before the next take().
+  /// `send_soon` is called from any thread, at most once before the next take(). At most 65,535 frames.
   explicit returned_room(std::function<void()> send_soon, room window = room_of_a_peer)
       : send_soon_(std::move(send_soon)), window_(window) {}
 
-  /// A frame has come in: its receipt, or nothing when the sender has overdrawn its credit. Progress thread.
-  std::shared_ptr<void> admit(std::uint64_t bytes);
+  /// A frame has come in. False when the sender has overdrawn its credit. Its receipt is the caller's to make. Not from
+  /// two threads at once, nor while another one is in a take.
+  bool admit(std::uint64_t bytes);
+  /// Of a receipt; any thread.
+  void give_back(std::uint64_t bytes) override;
 
-  bool any() const { return frames_.load(std::memory_order_relaxed) > 0; }
-  /// All that has come back since; to be sent now. Not from two threads at once.
+  bool any() const { return back_.load(std::memory_order_relaxed) != 0; }
+  /// All that has come back since; to be sent now. As admit().
   room take();
+  /// The same if it is worth its bytes: the sender waits for it, or a sixteenth of the window has gathered.
+  room take_much() {
+    const auto all = unpack(back_.load(std::memory_order_relaxed));
+    return reaches(all, 16) || wanted_.load(std::memory_order_relaxed) ? take() : room{};
+  }
 
   /// The sender waits for room: from now on whatever comes back calls `send_soon`, until the next take().
   void want();
 
  private:
-  struct taken_room;
-  void give_back(std::uint64_t bytes);
+  static constexpr int frames_shift = 48; ///< of the two counts in one word: bytes below
+
+  static room unpack(std::uint64_t word) {
+    return {static_cast<std::uint32_t>(word >> frames_shift), word & ((std::uint64_t{1} << frames_shift) - 1)};
+  }
+  bool reaches(room some, unsigned fraction) const {
+    return some.frames >= window_.frames / fraction || some.bytes >= window_.bytes / fraction;
+  }
 
   std::function<void()> send_soon_;
   room window_;
-  std::atomic<std::uint32_t> frames_{0}; ///< given back, not sent yet
-  std::atomic<std::uint64_t> bytes_{0};
+  room held_;                          ///< the sender cannot use this
+  std::atomic<std::uint64_t> back_{0}; ///< given back, not sent yet
   std::atomic<bool> wanted_{false};
-  std::atomic<bool> told_{false};             ///< send_soon_ has been called
-  std::atomic<std::uint64_t> frames_held_{0}; ///< the sender cannot use these
-  std::atomic<std::uint64_t> bytes_held_{0};
+  std::atomic<bool> told_{false}; ///< send_soon_ has been called
 };
 
 } // namespace troupe::net

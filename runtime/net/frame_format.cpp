@@ -7,6 +7,28 @@
 
 namespace troupe::net {
 
+namespace {
+
+template <class T>
+bool take(std::span<const std::byte>& from, T& to) {
+  if (from.size() < sizeof(T)) return false;
+  std::memcpy(&to, from.data(), sizeof(T));
+  from = from.subspan(sizeof(T));
+  return true;
+}
+
+} // namespace
+
+std::optional<head_view> take_head(std::span<const std::byte>& message) {
+  head_view out;
+  if (!take(message, out.channel) || out.channel.room_follows > 1) return std::nullopt;
+  if (out.channel.room_follows == 0) return out;
+  room_header back;
+  if (!take(message, back)) return std::nullopt;
+  out.back = {back.frames, back.bytes};
+  return out;
+}
+
 std::optional<frame_view> parcel_reader::next() {
   if (rest_.size() < sizeof(frame_header)) return std::nullopt;
   frame_view out;

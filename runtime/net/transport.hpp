@@ -27,15 +27,33 @@ using peer_id = strong_id<struct peer_tag, std::uint32_t>;
 /// the receiver). The bridge makes one of each pair of sender and receiver.
 using stream_id = strong_id<struct stream_tag, std::uint64_t>;
 
+/// Whoever counts the room of received frames. Any thread.
+class room_keeper {
+ public:
+  virtual ~room_keeper() = default;
+  virtual void give_back(std::uint64_t bytes) = 0;
+};
+
 /// The room that one received frame takes. While it lives, the sender cannot use that room again: keep it as long as
 /// the frame waits to be handled. Any thread.
 class receipt {
  public:
   receipt() = default;
-  explicit receipt(std::shared_ptr<void> room) : room_(std::move(room)) {}
+  receipt(std::shared_ptr<room_keeper> keeper, std::uint64_t bytes) : keeper_(std::move(keeper)), bytes_(bytes) {}
+  receipt(receipt&& from) noexcept = default;
+  receipt& operator=(receipt&& from) noexcept {
+    receipt old(std::move(*this));
+    keeper_ = std::move(from.keeper_);
+    bytes_ = from.bytes_;
+    return *this;
+  }
+  ~receipt() {
+    if (keeper_) keeper_->give_back(bytes_);
+  }
 
  private:
-  std::shared_ptr<void> room_;
+  std::shared_ptr<room_keeper> keeper_;
+  std::uint64_t bytes_ = 0;
 };
 
 /// What a transport tells its owner. Every call comes from the progress thread; none may block or throw.

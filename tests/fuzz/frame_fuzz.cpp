@@ -1,5 +1,6 @@
-// Any bytes are refused, or announce a bulk frame whose sizes are within the limits and fit its data, or are a parcel
-// whose frames lie one after the other inside it. The first byte shifts a bulk header off its alignment.
+// Any bytes are refused, or begin with a head of its size, announce a bulk frame whose sizes are within the limits and
+// fit its data, or are a parcel whose frames lie one after the other inside it. The first byte shifts a bulk header off
+// its alignment.
 #include "runtime/core/invariant.hpp"
 #include "runtime/net/frame_format.hpp"
 
@@ -35,6 +36,14 @@ void check_bulk(std::span<const std::byte> header, std::uint64_t data_bytes) {
               "a short meta is the rest of the header");
 }
 
+void check_head(std::span<const std::byte> message) {
+  auto rest = message;
+  const auto head = take_head(rest);
+  if (!head) return;
+  const auto size = sizeof(channel_header) + (head->channel.room_follows != 0 ? sizeof(room_header) : 0);
+  invariant(rest.size() + size == message.size(), "a head has one of two sizes");
+}
+
 void check_parcel(std::span<const std::byte> parcel) {
   parcel_reader reader(parcel);
   const auto* at = parcel.data();
@@ -61,5 +70,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check_bulk(std::span(room).subspan(shift), data_bytes);
   const std::vector<std::byte> aligned(bytes.begin(), bytes.end());
   check_parcel(aligned);
+  check_head(aligned);
   return 0;
 }

@@ -56,16 +56,16 @@ hot_lane::hot_lane(transport& wire) : wire_(wire) {
   wire.on_hot(pong, [this](peer_id from, std::span<const std::byte>) { on_pong(from); });
 }
 
-void hot_lane::fire(peer_id peer) {
+void hot_lane::fire(peer_id peer, time_point now) {
   static constexpr std::array<std::byte, small_bytes> bytes{};
-  begin_ = clock::now();
+  begin_ = now;
   wire_.send_hot(peer, ping, bytes).value();
 }
 
 void hot_lane::on_pong(peer_id from) {
   const auto now = clock::now();
   round_trips_.push_back(microseconds(now - begin_));
-  if (now < end_) return fire(from);
+  if (now < end_) return fire(from, now);
   done_.set_value();
 }
 
@@ -73,8 +73,9 @@ std::vector<double> hot_lane::ping_pong(peer_id peer, duration how_long) {
   done_ = {};
   auto over = done_.get_future();
   wire_.post([this, peer, how_long] {
-    end_ = clock::now() + how_long;
-    fire(peer);
+    const auto now = clock::now();
+    end_ = now + how_long;
+    fire(peer, now);
   });
   over.get();
   return std::exchange(round_trips_, {});
@@ -101,7 +102,7 @@ lanes::~lanes() { caf::anon_send_exit(answers_, caf::exit_reason::user_shutdown)
 
 result<std::unique_ptr<lanes>> lanes::open(const options& how) {
   TROUPE_ASSIGN(const auto tls, tls_of(how.transport));
-  TROUPE_ASSIGN(auto raw, raw_ucx::open(tls));
+  TROUPE_ASSIGN(auto raw, raw_ucx::open(tls, how.transport == "tcp" && !how.raw_blind));
   ucx_options settings{.secret = cluster_secret(how.secret), .spin_rounds = how.spin_rounds, .transports = tls};
   TROUPE_ASSIGN(auto wire, make_ucx_transport(std::move(settings)));
   std::unique_ptr<lanes> out(new lanes(std::move(raw), std::move(wire)));

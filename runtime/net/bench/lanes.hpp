@@ -42,7 +42,7 @@ class hot_lane {
  private:
   enum lane : std::uint8_t { ping, pong };
 
-  void fire(peer_id peer);
+  void fire(peer_id peer, time_point now);
   void on_pong(peer_id from);
 
   transport& wire_;
@@ -56,9 +56,10 @@ class hot_lane {
 class lanes {
  public:
   struct options {
-    std::string transport; ///< "shm" or "tcp"
-    std::string secret;    ///< the same at both ends
-    int spin_rounds = 0;   ///< as in ucx_options
+    std::string transport;  ///< "shm" or "tcp"
+    std::string secret;     ///< the same at both ends
+    int spin_rounds = 0;    ///< as in ucx_options
+    bool raw_blind = false; ///< raw UCX does not look after its peer over tcp, although our transport has to
   };
 
   /// Errors: unsupported when UCX cannot have it here.

@@ -56,15 +56,16 @@ class pinger : public caf::event_based_actor {
 
   caf::behavior make_behavior() override {
     return {[this](caf::ok_atom) {
-              end_ = clock::now() + task_.how_long;
-              fire();
+              const auto now = clock::now();
+              end_ = now + task_.how_long;
+              fire(now);
             },
             [this](const small_message&) { on_answer(); }};
   }
 
  private:
-  void fire() {
-    begin_ = clock::now();
+  void fire(time_point now) {
+    begin_ = now;
     if (task_.patience == duration::zero())
       send(task_.peer, small_message{});
     else
@@ -74,7 +75,7 @@ class pinger : public caf::event_based_actor {
   void on_answer() {
     const auto now = clock::now();
     round_trips_.push_back(microseconds(now - begin_));
-    if (now < end_) return fire();
+    if (now < end_) return fire(now);
     task_.done->set_value(std::move(round_trips_));
     quit();
   }

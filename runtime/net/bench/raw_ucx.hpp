@@ -21,8 +21,9 @@ namespace troupe::net::bench {
 /// One thread only. The measured end calls the verbs; the other one is in serve() meanwhile.
 class raw_ucx {
  public:
-  /// `tls` as in UCX_TLS. Errors: unsupported when UCX cannot have it here.
-  static result<std::unique_ptr<raw_ucx>> open(const std::string& tls);
+  /// `tls` as in UCX_TLS. `watched`: UCX looks after the peer (its mode PEER; not on shared memory), as between hosts
+  /// it must, and sends large messages another way. Errors: unsupported when UCX cannot have it here.
+  static result<std::unique_ptr<raw_ucx>> open(const std::string& tls, bool watched);
   ~raw_ucx();
 
   /// Where the other end connects to.
@@ -64,6 +65,7 @@ class raw_ucx {
   std::uint64_t pongs_ = 0;
   std::uint64_t acked_ = 0;
   bool stopped_ = false;
+  bool watched_ = false;
 };
 
 } // namespace troupe::net::bench

@@ -79,6 +79,7 @@ void bridge::stop() {
     published_.clear(); // ~actor_system waits until nobody holds a detached actor
   }
   for (const auto& n : rest) lose(n, "");
+  last_to_ = nullptr;
   proxies_.clear();
   for (auto* const job : std::exchange(run_queue_, {})) system_.scheduler().enqueue(job);
 }
@@ -152,6 +153,7 @@ void bridge::lose(const neighbour_ptr& whom, const std::string& why) {
     if (const auto sender = caf::actor_cast<caf::strong_actor_ptr>(request.sender))
       caf::detail::sync_request_bouncer{caf::exit_reason::remote_link_unreachable}(sender, request.id);
   up_.erase(whom->peer);
+  whom->last_actor = nullptr;
   whom->actors.clear();
   proxies_.erase(whom->node);
 }
@@ -237,19 +239,36 @@ void bridge::pin_actor(const caf::strong_actor_ptr& whom) {
   invariant(job != nullptr && whom->node() == system_.node(), "only local event-based actors can be pinned");
   wire_->post([this, job] { pinned_.insert(job); });
   whom->get()->attach_functor([alive = std::weak_ptr(alive_), job](const caf::error&) {
-    if (const auto owner = alive.lock()) (*owner)->wire_->post([owner = *owner, job] { owner->pinned_.erase(job); });
+    if (const auto owner = alive.lock()) (*owner)->wire_->post([owner = *owner, job] { owner->unpin(job); });
   });
 }
 
+void bridge::unpin(caf::resumable* job) {
+  if (last_pinned_ == job) last_pinned_ = nullptr;
+  pinned_.erase(job);
+}
+
+bool bridge::is_pinned(caf::resumable* job) {
+  if (last_pinned_ == job) return true;
+  if (!pinned_.contains(job)) return false;
+  last_pinned_ = job;
+  return true;
+}
+
 void bridge::unit::exec_later(caf::resumable* job) {
-  if (owner_.wire_->in_progress_thread() && owner_.pinned_.contains(job))
+  if (owner_.wire_->in_progress_thread() && owner_.is_pinned(job))
     owner_.run_queue_.push_back(job);
   else
     owner_.system_.scheduler().enqueue(job);
 }
 
 bool bridge::run_some() {
-  if (run_queue_.empty() && !std::exchange(ran_caf_, false)) return false;
+  if (run_queue_.empty()) {
+    // Now and then CAF keeps its logger in a thread that ran its code, and ~actor_system waits for the logger's end.
+    if (std::exchange(ran_caf_, false)) caf::logger::set_current_actor_system(nullptr);
+    return false;
+  }
+  ran_caf_ = true;
   for (auto turns = run_queue_.size(); turns > 0; --turns) {
     auto* const job = run_queue_.front();
     run_queue_.pop_front();
@@ -258,8 +277,6 @@ bool bridge::run_some() {
     else
       caf::intrusive_ptr_release(job);
   }
-  // Now and then CAF keeps its logger in a thread that ran its code, and ~actor_system waits for the logger's end.
-  caf::logger::set_current_actor_system(nullptr);
   return !run_queue_.empty();
 }
 

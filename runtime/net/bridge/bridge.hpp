@@ -121,6 +121,8 @@ class bridge final : public caf::net::middleman, caf::proxy_registry::backend, t
   std::string publish_as(caf::strong_actor_ptr whom, std::set<std::string> types, const std::string& name);
   void forget(const std::string& name, caf::actor_id actor);
   void pin_actor(const caf::strong_actor_ptr& whom);
+  void unpin(caf::resumable* job);
+  bool is_pinned(caf::resumable* job);
 
   // Neighbours
   result<neighbour_ptr> dial(const std::string& uri);
@@ -142,6 +144,8 @@ class bridge final : public caf::net::middleman, caf::proxy_registry::backend, t
   void refuse(const caf::strong_actor_ptr& requester, caf::message_id id, const error& why);
 
   // Receiving, progress thread (bridge_receive.cpp)
+  const neighbour_ptr& connected(peer_id peer);
+  const caf::strong_actor_ptr& local_actor(caf::actor_id actor);
   void receive(const neighbour_ptr& from, std::span<const std::byte> meta, std::span<segment> segments, receipt room);
   void receive_message(const neighbour_ptr& from, const message_head& head, std::span<const std::byte> rest,
                        std::span<segment> segments, receipt room);
@@ -156,6 +160,7 @@ class bridge final : public caf::net::middleman, caf::proxy_registry::backend, t
   caf::actor_system& system_;
   std::shared_ptr<transport> wire_;
   std::vector<message_codec> codecs_;
+  mutable std::atomic<std::size_t> last_codec_{0};
   std::unique_ptr<type_table> types_;
   unit unit_;
   caf::proxy_registry proxies_;
@@ -174,7 +179,10 @@ class bridge final : public caf::net::middleman, caf::proxy_registry::backend, t
 
   // Of the progress thread.
   std::unordered_map<peer_id, neighbour_ptr> up_;
+  neighbour_ptr last_from_;       ///< of the last frame; nothing reads it but connected()
+  caf::strong_actor_ptr last_to_; ///< the receiver of the last message
   std::unordered_set<caf::resumable*> pinned_;
+  caf::resumable* last_pinned_ = nullptr; ///< one of `pinned_`, looked at first
   std::deque<caf::resumable*> run_queue_; ///< each with a reference
   bool ran_caf_ = false;                  ///< since run_some()
 };

@@ -21,9 +21,8 @@ caf::binary_deserializer reader_of(caf::execution_unit* unit, std::span<const st
 } // namespace
 
 void bridge::on_frame(peer_id peer, std::span<const std::byte> meta, std::span<segment> segments, receipt room) {
-  const auto known = up_.find(peer);
-  if (known == up_.end()) return; // given up by us, not yet by the transport
-  const auto from = known->second;
+  const auto& from = connected(peer);
+  if (!from) return; // given up by us, not yet by the transport
   ran_caf_ = true;
   try {
     receive(from, meta, segments, std::move(room));
@@ -31,6 +30,21 @@ void bridge::on_frame(peer_id peer, std::span<const std::byte> meta, std::span<s
     ++counters_.refused;
     log::error("a frame of {} is refused: {}", from->uri, e.what());
   }
+}
+
+/// Most frames come from where the one before came from, and go where that went. What it returns is good until the
+/// next call, whatever becomes of the peer meanwhile.
+const neighbour_ptr& bridge::connected(peer_id peer) {
+  if (last_from_ && last_from_->peer == peer && !last_from_->lost) return last_from_;
+  const auto known = up_.find(peer);
+  return last_from_ = known == up_.end() ? nullptr : known->second;
+}
+
+/// The registry takes a lock. Nothing if the actor has ended.
+const caf::strong_actor_ptr& bridge::local_actor(caf::actor_id actor) {
+  if (!last_to_ || last_to_->id() != actor) last_to_ = system_.registry().get(actor);
+  if (last_to_ && last_to_->get()->getf(caf::abstract_actor::is_terminated_flag)) last_to_ = nullptr;
+  return last_to_;
 }
 
 void bridge::receive(const neighbour_ptr& from, std::span<const std::byte> meta, std::span<segment> segments,
@@ -47,7 +61,7 @@ void bridge::receive(const neighbour_ptr& from, std::span<const std::byte> meta,
     caf::error reason;
     auto source = reader_of(&unit_, meta);
     if (source(reason) || !reason) reason = caf::exit_reason::unknown;
-    from->actors.erase(head->from);
+    from->forget(head->from);
     return proxies_.erase(from->node, head->from, reason);
   }
   case message_kind::link:
@@ -76,7 +90,7 @@ void bridge::receive_message(const neighbour_ptr& from, const message_head& head
   if (!head.foreign_sender && head.from != 0) sender = actor_of(from, head.from);
   if (head.staged && source(stages)) return take_unreadable(*from, head, sender, {errc::bad_input, "malformed stages"});
 
-  const auto receiver = system_.registry().get(head.to);
+  const auto& receiver = local_actor(head.to);
   if (!receiver) {
     if (id.is_request()) caf::detail::sync_request_bouncer{caf::exit_reason::unknown}(sender, id);
     return;
@@ -131,9 +145,10 @@ void bridge::take_unreadable(const neighbour& from, const message_head& head, co
 }
 
 caf::strong_actor_ptr bridge::actor_of(const neighbour_ptr& at, caf::actor_id actor) {
+  if (at->last_actor && at->last_actor->id() == actor) return at->last_actor;
   auto& known = at->actors[actor];
   if (!known) known = proxies_.get_or_put(at->node, actor);
-  return known;
+  return at->last_actor = known;
 }
 
 void bridge::watch(const neighbour_ptr& for_whom, caf::actor_id actor) {

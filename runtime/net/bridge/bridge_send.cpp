@@ -47,7 +47,7 @@ constexpr stream_id control_stream{};
 } // namespace
 
 void bridge::send_message(const neighbour_ptr& to, caf::actor_id receiver, caf::mailbox_element_ptr what) {
-  const auto sender = what->sender;
+  const auto& sender = what->sender;
   const auto id = what->mid;
   message_head head{.to = receiver, .id = id.integer_value()};
   outgoing frame;
@@ -106,18 +106,24 @@ result<void> bridge::write_values(const caf::type_erased_tuple& content, std::ve
   return {};
 }
 
-/// Linear: there are a handful of codecs.
+/// There are a handful of codecs, and mostly it is the one of the message before.
 const message_codec* bridge::codec_for(const caf::type_erased_tuple& content, std::uint16_t& number) const {
-  for (std::size_t i = 0; i < codecs_.size(); ++i) {
-    const auto& types = codecs_[i].types;
-    bool fits = types.size() == content.size();
-    for (std::size_t k = 0; fits && k < types.size(); ++k) {
+  const auto fits = [&](const message_codec& codec) {
+    if (codec.types.size() != content.size()) return false;
+    for (std::size_t k = 0; k < codec.types.size(); ++k) {
       const auto type = content.type(k);
-      fits = type.first == types[k].first && (type.first != 0 || *type.second == *types[k].second);
+      if (type.first != codec.types[k].first || (type.first == 0 && *type.second != *codec.types[k].second))
+        return false;
     }
-    if (!fits) continue;
-    number = static_cast<std::uint16_t>(i + 1);
-    return &codecs_[i];
+    return true;
+  };
+  const auto last = last_codec_.load(std::memory_order_relaxed);
+  for (std::size_t i = 0; i < codecs_.size(); ++i) {
+    const auto at = (last + i) % codecs_.size();
+    if (!fits(codecs_[at])) continue;
+    if (at != last) last_codec_.store(at, std::memory_order_relaxed);
+    number = static_cast<std::uint16_t>(at + 1);
+    return &codecs_[at];
   }
   return nullptr;
 }

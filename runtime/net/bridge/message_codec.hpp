@@ -69,9 +69,11 @@ message_codec plain_codec(std::string name) {
   message_codec out{std::move(name), {caf::make_rtti_pair<Ts>()...}, nullptr, nullptr};
   out.encode = [](const caf::type_erased_tuple& content, frame_parts to) {
     std::size_t i = 0;
+    auto at = to.meta.size();
+    to.meta.resize(at + (sizeof(Ts) + ... + 0));
     const auto append = [&](std::size_t size) {
-      const auto* const value = static_cast<const char*>(content.get(i++));
-      to.meta.insert(to.meta.end(), value, value + size);
+      std::memcpy(to.meta.data() + at, content.get(i++), size);
+      at += size;
     };
     (append(sizeof(Ts)), ...);
   };

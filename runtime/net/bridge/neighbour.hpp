@@ -28,6 +28,11 @@ struct neighbour {
   /// Of the progress thread: what its numbers mean, and its actors.
   peer_numbers numbers;
   std::unordered_map<caf::actor_id, caf::strong_actor_ptr> actors;
+  caf::strong_actor_ptr last_actor; ///< one of them, looked at first
+  void forget(caf::actor_id actor) {
+    if (last_actor && last_actor->id() == actor) last_actor = nullptr;
+    actors.erase(actor);
+  }
 
   /// Frames that must not be lost and found no room.
   std::mutex owed_mutex;

@@ -138,10 +138,7 @@ void sim_network::state::hand_over(const side_ptr& to, const side_ptr& from, con
     --from->under_way;
     if (to->state == link_state::up) listener = members[to->node].listener;
   }
-  const auto back = [weak = weak_from_this(), from, bytes = what->bytes](void*) {
-    if (const auto network = weak.lock()) network->give_back(from, bytes);
-  };
-  receipt room(std::shared_ptr<void>(this, back));
+  receipt room(std::make_shared<keeper>(weak_from_this(), from), what->bytes);
   const aligned_copy meta(what->meta);
   auto segments = what->segments;
   if (listener) listener->on_frame(to->id, meta.bytes(), segments, std::move(room));

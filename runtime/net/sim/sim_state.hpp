@@ -57,6 +57,16 @@ struct sim_network::state : std::enable_shared_from_this<state> {
     std::map<std::uint8_t, hot_handler> hot;
   };
 
+  /// The receipts of frames from one side; they may outlive the network.
+  struct keeper final : room_keeper {
+    keeper(std::weak_ptr<state> n, side_ptr s) : network(std::move(n)), from(std::move(s)) {}
+    void give_back(std::uint64_t bytes) override {
+      if (const auto alive = network.lock()) alive->give_back(from, bytes);
+    }
+    std::weak_ptr<state> network;
+    side_ptr from;
+  };
+
   state(std::uint64_t seed, sim_rules r) : rules(r), random(seed) {
     time.on_every_turn([this] { return run_some(); });
   }

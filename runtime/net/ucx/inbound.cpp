@@ -47,9 +47,8 @@ result<receipt> inbound::admit(const frame_header& header, std::uint64_t bytes) 
     return broken("frame " + std::to_string(header.sequence) + " came where frame " + std::to_string(sequence_) +
                   " was due");
   ++sequence_;
-  auto room = back_->admit(bytes);
-  if (!room) return broken("the peer sends more than there is room for");
-  return receipt(std::move(room));
+  if (!back_->admit(bytes)) return broken("the peer sends more than there is room for");
+  return receipt(back_, bytes);
 }
 
 result<void> inbound::on_parcel(std::span<const std::byte> frames) {

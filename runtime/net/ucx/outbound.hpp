@@ -1,6 +1,6 @@
-// One connection's way out: frames wait here until the receiver has room for them, small ones leave together in a
-// parcel, large ones are announced and fetched. Under the wire's lock, but for what says otherwise.
-// Invariant: frames leave in the order they came in; hot bytes and controls pass them.
+// One connection's way out: small frames are written into a parcel, which leaves when the progress thread flushes next;
+// large ones are announced and fetched; whatever the receiver has no room for waits. Under the wire's lock, but for
+// what says otherwise. Invariant: frames leave in the order they came in; hot bytes and controls pass them.
 #pragma once
 
 #include "runtime/net/credit.hpp"
@@ -19,32 +19,29 @@ class outbound;
 /// A frame on its way out; as a job, it puts itself into the queue of its connection.
 struct outgoing_frame final : job, wire_op {
   /// Copies `meta`. Any thread.
-  outgoing_frame(std::shared_ptr<outbound> via, stream_id stream, std::span<const std::byte> meta,
+  outgoing_frame(std::shared_ptr<outbound> via, stream_id to_stream, std::span<const std::byte> bytes,
                  std::span<const segment> parts);
   ~outgoing_frame() override;
   void run(std::unique_ptr<job> self) override;
 
-  bool small() const { return segments.empty() && prefix + meta_bytes <= parcel_bytes_max; }
+  bool small() const { return segments.empty() && fits_parcel(meta.size()); }
   /// What it takes of the receiver's room.
   std::uint64_t room_bytes() const { return data_bytes; }
 
-  static constexpr std::size_t prefix = sizeof(channel_header) + sizeof(frame_header);
-
   std::shared_ptr<outbound> to;
   std::weak_ptr<outbound> announced_by; ///< of bulk, from then on: told when all has been fetched
-  frame_header header;
-  std::size_t meta_bytes;
+  stream_id stream;
+  std::vector<std::byte> meta;
   std::uint64_t data_bytes;            ///< meta and segments
-  std::vector<std::byte> buffer;       ///< prefix (filled in when it leaves), meta
-  std::vector<std::byte> announcement; ///< of bulk: what travels in the header of the active message
+  std::vector<std::byte> announcement; ///< of bulk: what travels in the header of the active message, behind free space
   boost::container::small_vector<segment, 2> segments;
 };
 
 class outbound : public std::enable_shared_from_this<outbound> {
  public:
   /// `on_failure` is called once when UCX refuses to send; it may not touch this object.
-  outbound(wire& w, std::shared_ptr<returned_room> back, std::function<void(const error&)> on_failure)
-      : wire_(w), back_(std::move(back)), on_failure_(std::move(on_failure)) {}
+  outbound(wire& w, std::shared_ptr<returned_room> back, std::function<void(const error&)> on_failure);
+  ~outbound();
 
   /// The way is known; controls and hot bytes may leave. `channel`, `tag`: what the other side expects.
   void open(ucx_endpoint endpoint, std::uint32_t channel, std::uint64_t tag);
@@ -57,15 +54,18 @@ class outbound : public std::enable_shared_from_this<outbound> {
   /// Whatever is not there yet is lost.
   void close();
 
-  /// Joins the queue; leaves when the progress thread flushes next, together with others.
+  /// A frame without segments that nothing has to wait for: leaves with the next flush, without a queue or memory of
+  /// its own. False if it has to go through the queue.
+  bool add_small(stream_id stream, std::span<const std::byte> meta);
+  /// Joins the queue.
   void add(std::unique_ptr<outgoing_frame> frame);
-  /// Leaves at once if nothing is before it.
-  void send_now(std::unique_ptr<outgoing_frame> frame);
-  /// Sends as much as the receiver has room for.
+  /// Sends as much as the receiver has room for. What is left needs no further call: it goes when it may.
   void flush();
+  /// The same from the progress thread at the end of its round, so that frames of one round leave together.
+  void flush_soon();
   /// At most transport::hot_bytes_max bytes. False when limits::peer_hot_waiting_max are waiting already.
-  bool send_hot(std::uint32_t lane, std::span<const std::byte> bytes);
-  void send_control(control_lane lane) { (void)send_hot(static_cast<std::uint32_t>(lane), {}); }
+  bool send_hot(std::uint8_t lane, std::span<const std::byte> bytes);
+  void send_control(control_lane lane) { (void)send_hot(static_cast<std::uint8_t>(lane), {}); }
   /// A large frame of so many bytes has been fetched, or given up.
   void fetched(std::uint64_t bytes);
   /// What the receiver says it has room for again. False if that cannot be.
@@ -74,10 +74,10 @@ class outbound : public std::enable_shared_from_this<outbound> {
   void return_room();
   /// UCX's error handler.
   void on_endpoint_failure(ucs_status_t status) { on_failure_(ucx_error("ucx: the connection broke", status)); }
-  /// Nothing waits here, so that a frame may leave at once without overtaking another.
-  bool idle() const { return queue_.empty(); }
+  /// Nothing waits here.
+  bool idle() const { return queue_.empty() && !parcel_; }
   /// Everything has been sent, and fetched where it is fetched.
-  bool quiet() const { return queue_.empty() && in_flight_.empty(); }
+  bool quiet() const { return idle() && in_flight_.empty(); }
 
   /// Any thread: counts a frame in, unless limits::peer_waiting_bytes_max wait already.
   bool reserve(std::uint64_t bytes);
@@ -87,18 +87,13 @@ class outbound : public std::enable_shared_from_this<outbound> {
   struct parcel;
   struct bulk_part;
 
-  struct parcel_plan {
-    std::size_t frames;
-    std::size_t bytes;
-  };
-
-  void flush_soon();
   bool may_announce(std::uint64_t bytes) const;
   std::unique_ptr<outgoing_frame> take_front();
-  channel_header header(std::uint32_t lane = 0);
-  parcel_plan plan_parcel() const;
-  void send_parcel(parcel_plan plan);
-  void send_single();
+  frame_header next_header(stream_id stream, std::size_t meta_bytes);
+  /// Writes a head that ends at `data`, before which head_bytes_max are free; returns where it begins.
+  std::byte* put_head(std::byte* data, std::uint8_t lane = 0);
+  void append(stream_id stream, std::span<const std::byte> meta);
+  void send_parcel();
   void send_bulk();
   void send_pieces(const std::shared_ptr<outgoing_frame>& frame, bool meta_in_data);
   /// Gives `op` back when it is done with.
@@ -117,6 +112,7 @@ class outbound : public std::enable_shared_from_this<outbound> {
   bool asked_for_room_ = false;
   std::uint32_t sequence_ = 0;
   credit_window credit_;
+  std::unique_ptr<parcel> parcel_; ///< that frames are being written into; before all of the queue
   std::deque<std::unique_ptr<outgoing_frame>> queue_;
   wire_op_list in_flight_;
   std::uint64_t fetched_bytes_ = 0; ///< of large frames, that the peer is fetching now

@@ -51,6 +51,7 @@ bool peer_table::rename(const peer_ptr& who, const std::string& uri) {
 }
 
 void peer_table::remove(const peer_ptr& who) {
+  if (last_id_ == who->id) last_outbound_.reset();
   const std::lock_guard lock(mutex_);
   by_id_.erase(who->id);
   if (const auto entry = by_uri_.find(who->uri); entry != by_uri_.end() && entry->second == who) by_uri_.erase(entry);

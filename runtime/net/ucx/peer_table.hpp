@@ -19,6 +19,14 @@ class peer_table {
 
   /// Any thread; nothing if unknown.
   std::shared_ptr<outbound> outbound_of(peer_id id) const;
+  /// The same for the progress thread, without a lock when it asks for the one it asked for last. Good until then.
+  outbound* last_outbound_of(peer_id id) {
+    if (!last_outbound_ || last_id_ != id) {
+      last_outbound_ = outbound_of(id);
+      last_id_ = id;
+    }
+    return last_outbound_.get();
+  }
   peer_ptr find(const std::string& uri) const;
   peer_ptr find(peer_id id) const;
   /// The peer of `uri`, or a new one made by `make`; `is_new` tells. Errors: overloaded beyond limits::peers_max.
@@ -29,6 +37,7 @@ class peer_table {
   result<found> find_or_add(const std::string& uri, const std::function<peer_ptr(peer_id)>& make);
   /// `who` turned out to be `uri`. False if that is another peer already.
   bool rename(const peer_ptr& who, const std::string& uri);
+  /// Progress thread.
   void remove(const peer_ptr& who);
   std::vector<peer_ptr> all() const;
 
@@ -52,6 +61,9 @@ class peer_table {
   std::uint32_t next_id_ = 1;
   std::unordered_map<peer_id, peer_ptr> by_id_;
   std::unordered_map<std::string, peer_ptr> by_uri_;
+  // Of the progress thread:
+  peer_id last_id_{};
+  std::shared_ptr<outbound> last_outbound_;
   std::vector<channel_slot> channels_;
   std::vector<std::uint32_t> free_channels_;
 };

@@ -12,9 +12,10 @@ namespace troupe::net {
 
 namespace {
 
-/// A round without work costs 100 ns, reading the clock a quarter of that.
-constexpr int idle_rounds_per_tick = 16;
-constexpr int idle_rounds_per_yield = 2'000;
+/// Looks at the wire in a row, for one look at everything else: what comes in is seen sooner.
+constexpr int polls_per_round = 8;
+constexpr int rounds_per_tick = 16;
+constexpr int idle_polls_per_yield = 2'000;
 constexpr std::chrono::milliseconds tick_interval{1};
 constexpr std::chrono::milliseconds sleep_max{1'000};
 
@@ -30,19 +31,19 @@ void pin_to(int cpu) {
 } // namespace
 
 progress_loop::progress_loop(connections::parts with, connections& peers, options how, time_point& now)
-    : with_(std::move(with)), peers_(peers), how_(how), now_(now), ucx_events_(with_.io, with_.net.worker.event_fd()),
-      wakes_(with_.io, with_.jobs->wake_fd()) {}
+    : with_(std::move(with)), peers_(peers), spin_(how.spin_rounds), how_(how), now_(now),
+      ucx_events_(with_.io, with_.net.worker.event_fd()), wakes_(with_.io, with_.jobs->wake_fd()) {}
 
 void progress_loop::run() {
   pthread_setname_np(pthread_self(), "troupe-net");
   pin_to(how_.cpu);
   for (std::int64_t idle = 0; !gone_;) {
     if (round()) {
+      spin_.came_after(std::exchange(idle, 0));
+    } else if (spin_.used_up(idle += polls_per_round)) {
+      spin_.slept_for(sleep());
       idle = 0;
-    } else if (++idle > how_.spin_rounds && how_.spin_rounds >= 0) {
-      sleep();
-      idle = 0;
-    } else if (idle % idle_rounds_per_yield == 0) {
+    } else if (idle % idle_polls_per_yield == 0) {
       std::this_thread::yield(); // on a crowded machine the peer may wait for this very core
     }
   }
@@ -57,13 +58,20 @@ bool progress_loop::round() {
     const spin_hold hold(with_.net.lock);
     worked |= with_.jobs->run_all();
     flush();
-    worked |= with_.net.worker.progress();
+    worked |= poll(worked ? 1 : polls_per_round);
     flush();
   }
-  // What runs here may take long, so that the clock is read after it; idle rounds are short.
-  rounds_since_tick_ += ran ? idle_rounds_per_tick : 1;
-  if (rounds_since_tick_ >= idle_rounds_per_tick) tick();
+  // What runs here may take long, so that the clock is read sooner after it; idle rounds are short.
+  rounds_since_tick_ += ran ? rounds_per_tick / 4 : 1;
+  if (rounds_since_tick_ >= rounds_per_tick) tick();
   return worked;
+}
+
+/// Until something comes, or another thread wants something done.
+bool progress_loop::poll(int times) {
+  for (int i = 0; i < times && (i == 0 || with_.jobs->empty()); ++i)
+    if (with_.net.worker.progress()) return true;
+  return false;
 }
 
 void progress_loop::flush() {
@@ -92,8 +100,10 @@ void progress_loop::leave() {
   with_.listener.shut();
 }
 
-void progress_loop::sleep() {
-  if (!with_.jobs->fall_asleep()) return;
+/// Returns how long it did.
+duration progress_loop::sleep() {
+  const auto begin = clock::now();
+  if (!with_.jobs->fall_asleep()) return {};
   bool armed = false;
   {
     const spin_hold hold(with_.net.lock);
@@ -107,7 +117,8 @@ void progress_loop::sleep() {
   }
   with_.jobs->wake_up();
   now_ = time_point{}; // so that the next tick looks at sockets and timers
-  rounds_since_tick_ = idle_rounds_per_tick;
+  rounds_since_tick_ = rounds_per_tick;
+  return clock::now() - begin;
 }
 
 void progress_loop::wait_for(boost::asio::posix::stream_descriptor& descriptor, bool& waiting) {

@@ -4,6 +4,7 @@
 //   run_some ─▶ jobs ─▶ flush ─▶ progress ─▶ flush ─▶ (once a millisecond: timers, sockets) ─▶ idle? spin, then sleep
 #pragma once
 
+#include "runtime/net/spin_budget.hpp"
 #include "runtime/net/ucx/receiver.hpp"
 
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -15,7 +16,7 @@ namespace troupe::net {
 class progress_loop {
  public:
   struct options {
-    int spin_rounds; ///< without work before it sleeps; negative: never sleeps
+    int spin_rounds; ///< looks at the wire without work before it sleeps; negative: never sleeps
     int cpu;         ///< to run on; negative: any
   };
 
@@ -28,13 +29,15 @@ class progress_loop {
 
  private:
   bool round();
+  bool poll(int times);
   void tick();
-  void sleep();
+  duration sleep();
   void flush();
   void wait_for(boost::asio::posix::stream_descriptor& descriptor, bool& waiting);
 
   connections::parts with_;
   connections& peers_;
+  spin_budget spin_;
   options how_;
   time_point& now_;
   boost::asio::posix::stream_descriptor ucx_events_;

@@ -78,56 +78,54 @@ ucs_status_t receiver::on_hot_bytes(void* self, const void*, std::size_t, void* 
   return me.safely([&] { me.hot(bytes_of(data, size)); });
 }
 
-/// Also takes what every message may carry: a sign of life, and room.
-peer* receiver::sender_of(std::span<const std::byte> message, channel_header& header) {
-  if (message.size() < sizeof(header)) return nullptr;
-  std::memcpy(&header, message.data(), sizeof(header));
-  auto* const from = table_.at_channel(header.channel, header.tag);
+/// Takes the head off `message`, with what every message may carry: a sign of life, and room.
+peer* receiver::sender_of(std::span<const std::byte>& message, std::uint8_t& lane) {
+  const auto head = take_head(message);
+  if (!head) return nullptr;
+  lane = head->channel.lane;
+  auto* const from = table_.at_channel(head->channel.channel, head->channel.tag);
   if (!from || from->failing) return nullptr;
   if (from->pulse) from->pulse->on_sign(now_);
-  if (header.frames_back != 0 || header.bytes_back != 0) {
-    if (!from->out->room_back({header.frames_back, header.bytes_back})) {
-      connections_.fail_soon(*from, {errc::bad_input, from->uri + " gives back room that was never taken"});
-      return nullptr;
-    }
+  if (head->channel.room_follows != 0 && !from->out->room_back(head->back)) {
+    connections_.fail_soon(*from, {errc::bad_input, from->uri + " gives back room that was never taken"});
+    return nullptr;
   }
   return from;
 }
 
 void receiver::parcel(std::span<const std::byte> message) {
-  channel_header header;
-  auto* const from = sender_of(message, header);
+  std::uint8_t lane = 0;
+  auto* const from = sender_of(message, lane);
   if (!from || message.size() > parcel_bytes_max) return;
-  const aligned_view<parcel_bytes_max> frames(message.subspan(sizeof(header)));
+  const aligned_view<parcel_bytes_max> frames(message);
   const auto done = from->in->on_parcel(frames.bytes());
   if (!done) connections_.fail_soon(*from, done.error());
 }
 
 void receiver::bulk(std::span<const std::byte> announcement, const inbound::offer& what) {
-  channel_header header;
-  auto* const from = sender_of(announcement, header);
+  std::uint8_t lane = 0;
+  auto* const from = sender_of(announcement, lane);
   if (!from) return;
-  const auto done = from->in->on_bulk(announcement.subspan(sizeof(header)), what);
+  const auto done = from->in->on_bulk(announcement, what);
   if (!done) connections_.fail_soon(*from, done.error());
 }
 
 void receiver::piece(std::span<const std::byte> head, const inbound::offer& what) {
-  channel_header header;
-  auto* const from = sender_of(head, header);
+  std::uint8_t lane = 0;
+  auto* const from = sender_of(head, lane);
   if (!from) return;
-  const auto done = from->in->on_piece(header.lane, what);
+  const auto done = from->in->on_piece(lane, what);
   if (!done) connections_.fail_soon(*from, done.error());
 }
 
 void receiver::hot(std::span<const std::byte> message) {
-  channel_header header;
-  auto* const from = sender_of(message, header);
+  std::uint8_t lane = 0;
+  auto* const from = sender_of(message, lane);
   if (!from) return;
-  if (header.lane >= transport::hot_lanes_max) return control(*from, static_cast<control_lane>(header.lane));
-  const auto& handler = handlers_[header.lane];
-  const auto bytes = message.subspan(sizeof(header));
-  if (!handler || bytes.size() > transport::hot_bytes_max) return;
-  handler(from->id, aligned_view<transport::hot_bytes_max>(bytes).bytes());
+  if (lane >= transport::hot_lanes_max) return control(*from, static_cast<control_lane>(lane));
+  const auto& handler = handlers_[lane];
+  if (!handler || message.size() > transport::hot_bytes_max) return;
+  handler(from->id, aligned_view<transport::hot_bytes_max>(message).bytes());
 }
 
 void receiver::control(peer& from, control_lane lane) {

@@ -25,7 +25,7 @@ class receiver {
   static ucs_status_t on_hot_bytes(void*, const void*, std::size_t, void* data, std::size_t size, const recv_param*);
 
   inbound::offer offered(void* data, std::size_t size, const recv_param* how) const;
-  peer* sender_of(std::span<const std::byte> message, channel_header& header);
+  peer* sender_of(std::span<const std::byte>& message, std::uint8_t& lane);
   void parcel(std::span<const std::byte> message);
   void bulk(std::span<const std::byte> announcement, const inbound::offer& what);
   void piece(std::span<const std::byte> head, const inbound::offer& what);

@@ -34,8 +34,13 @@ class ucx_transport final : public transport {
   bool in_progress_thread() const override { return progress_thread_id_ == std::this_thread::get_id(); }
 
  private:
-  result<std::shared_ptr<outbound>> way_to(peer_id to) const;
-  void submit(std::unique_ptr<outgoing_frame> frame);
+  std::shared_ptr<outbound> way_to(peer_id to) const { return running_ ? table_.outbound_of(to) : nullptr; }
+  /// For the progress thread, without a lock or a count.
+  outbound* known_way_to(peer_id to) { return running_ ? table_.last_outbound_of(to) : nullptr; }
+  template <class Send>
+  bool in_caller(Send&& send);
+  result<void> submit(std::shared_ptr<outbound> way, peer_id to, stream_id stream, std::span<const std::byte> meta,
+                      std::span<const segment> segments);
   connections::parts parts() { return {io_, *net_, table_, timers_, jobs_, gate_, fetches_}; }
 
   ucx_options how_;
@@ -106,12 +111,6 @@ void ucx_transport::stop() {
   worker_.reset();
 }
 
-result<std::shared_ptr<outbound>> ucx_transport::way_to(peer_id to) const {
-  auto way = running_ ? table_.outbound_of(to) : nullptr;
-  if (!way) return error{errc::disconnected, "peer " + std::to_string(to.value) + " is gone"};
-  return way;
-}
-
 result<peer_id> ucx_transport::connect(const std::string& uri) {
   TROUPE_ASSIGN(const auto target, parse_peer_uri(uri));
   if (target.scheme != "ucx") return error{errc::bad_input, uri + " is no address of this transport"};
@@ -124,6 +123,18 @@ result<peer_id> ucx_transport::connect(const std::string& uri) {
   return found.who->id;
 }
 
+/// Runs `send` in a thread that is not the progress thread, and lets it leave at once. False if it has to be a job: the
+/// worker is busy, or jobs wait that it must not overtake (looked at under the lock), or `send` itself says so.
+template <class Send>
+bool ucx_transport::in_caller(Send&& send) {
+  if (!net_->lock.try_lock()) return false;
+  const bool done = jobs_->empty() && send();
+  const bool kick = std::exchange(net_->needs_progress, false);
+  net_->lock.unlock();
+  if (kick) jobs_->wake();
+  return done;
+}
+
 result<void> ucx_transport::send(peer_id to, stream_id stream, std::span<const std::byte> meta,
                                  std::span<const segment> segments) {
   const auto refused = [](const std::string& why) { return error{errc::bad_input, "frame: " + why}; };
@@ -131,48 +142,72 @@ result<void> ucx_transport::send(peer_id to, stream_id stream, std::span<const s
   if (segments.size() > limits::frame_segments_max) return refused(std::to_string(segments.size()) + " segments");
   for (const auto& part : segments)
     if (part.size() > limits::segment_bytes_max) return refused("segment of " + std::to_string(part.size()) + " bytes");
-  TROUPE_ASSIGN(auto way, way_to(to));
-  auto frame = std::make_unique<outgoing_frame>(way, stream, meta, segments);
-  if (!way->reserve(frame->room_bytes()))
-    return error{errc::overloaded, "peer " + std::to_string(to.value) + " does not keep up: " +
-                                       std::to_string(limits::peer_waiting_bytes_max) + " bytes wait for it"};
-  submit(std::move(frame));
-  return {};
+  if (in_progress_thread()) {
+    auto* const way = known_way_to(to);
+    if (way && segments.empty() && jobs_->empty()) {
+      const spin_hold hold(net_->lock);
+      if (way->add_small(stream, meta)) {
+        way->flush_soon();
+        return {};
+      }
+    }
+    return submit(way ? way->shared_from_this() : nullptr, to, stream, meta, segments);
+  }
+  auto way = way_to(to);
+  const auto at_once = [&] {
+    if (!way->add_small(stream, meta)) return false;
+    way->flush();
+    return true;
+  };
+  if (way && segments.empty() && in_caller(at_once)) return {};
+  return submit(std::move(way), to, stream, meta, segments);
 }
 
-/// A frame may leave inline only if it overtakes none: no job waits (looked at under the lock), none of its own kind.
-void ucx_transport::submit(std::unique_ptr<outgoing_frame> frame) {
-  const auto way = frame->to;
-  if (in_progress_thread()) {
+/// A frame that has to wait, or that is large.
+result<void> ucx_transport::submit(std::shared_ptr<outbound> way, peer_id to, stream_id stream,
+                                   std::span<const std::byte> meta, std::span<const segment> segments) {
+  const auto name = [to] { return "peer " + std::to_string(to.value); };
+  if (!way) return error{errc::disconnected, name() + " is gone"};
+  auto frame = std::make_unique<outgoing_frame>(way, stream, meta, segments);
+  if (!way->reserve(frame->room_bytes()))
+    return error{errc::overloaded, name() + " does not keep up: " + std::to_string(limits::peer_waiting_bytes_max) +
+                                       " bytes wait for it"};
+  const auto at_once = [&] {
+    way->add(std::move(frame));
+    way->flush();
+    return true;
+  };
+  if (!in_progress_thread()) {
+    if (!in_caller(at_once)) jobs_->push(std::move(frame));
+  } else if (jobs_->empty()) {
     const spin_hold hold(net_->lock);
-    return way->add(std::move(frame));
+    way->add(std::move(frame));
+    way->flush_soon();
+  } else {
+    jobs_->push(std::move(frame)); // an actor may have sent from another thread before it came here
   }
-  if (!net_->lock.try_lock()) return jobs_->push(std::move(frame));
-  if (!jobs_->empty()) {
-    net_->lock.unlock();
-    return jobs_->push(std::move(frame));
-  }
-  way->send_now(std::move(frame));
-  const bool kick = std::exchange(net_->needs_progress, false);
-  net_->lock.unlock();
-  if (kick) jobs_->wake();
+  return {};
 }
 
 result<void> ucx_transport::send_hot(peer_id to, std::uint8_t lane, std::span<const std::byte> bytes) {
   if (bytes.size() > hot_bytes_max || lane >= hot_lanes_max)
     return error{errc::bad_input, "hot lane " + std::to_string(lane) + ", " + std::to_string(bytes.size()) + " bytes"};
-  TROUPE_ASSIGN(const auto way, way_to(to));
+  const auto gone = [to] { return error{errc::disconnected, "peer " + std::to_string(to.value) + " is gone"}; };
   bool taken = true;
   if (in_progress_thread()) {
+    auto* const way = known_way_to(to);
+    if (!way) return gone();
     const spin_hold hold(net_->lock);
     taken = way->send_hot(lane, bytes);
-  } else if (net_->lock.try_lock()) {
-    taken = way->send_hot(lane, bytes);
-    const bool kick = std::exchange(net_->needs_progress, false);
-    net_->lock.unlock();
-    if (kick) jobs_->wake();
   } else {
-    jobs_->push([way, lane, copy = std::vector(bytes.begin(), bytes.end())] { (void)way->send_hot(lane, copy); });
+    const auto way = way_to(to);
+    if (!way) return gone();
+    const auto at_once = [&] {
+      taken = way->send_hot(lane, bytes);
+      return true;
+    };
+    if (!in_caller(at_once))
+      jobs_->push([way, lane, copy = std::vector(bytes.begin(), bytes.end())] { (void)way->send_hot(lane, copy); });
   }
   if (!taken)
     return error{errc::overloaded, "peer " + std::to_string(to.value) + " does not take its hot bytes: " +

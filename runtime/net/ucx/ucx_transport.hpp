@@ -13,7 +13,7 @@ struct ucx_options {
   std::string host = "127.0.0.1"; ///< the interface to listen at, and the name others reach it by
   std::uint16_t port = 0;         ///< 0: any
   cluster_secret secret{""};      ///< whoever knows it may connect
-  int spin_rounds = 200;          ///< without work before the progress thread sleeps; negative: never (a spare core)
+  int spin_rounds = 200;          ///< looks at the wire without work before the progress thread sleeps; negative: never
   int cpu = -1;                   ///< for the progress thread; negative: any
   std::string transports;         ///< as UCX_TLS, which wins; empty: what UCX finds
 };

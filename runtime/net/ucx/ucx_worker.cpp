@@ -20,6 +20,10 @@ struct config_release {
   void operator()(ucp_config_t* config) const { ucp_config_release(config); }
 };
 
+/// A message that fits into a slot of the shared queue of a peer is written there at once; others go through a buffer
+/// beside it. UCX's 128 hold 92 bytes of a message.
+constexpr int shared_slot_bytes = 256;
+
 /// The value in force. The environment wins: an operator knows the network better than our defaults do.
 result<std::string> set_default(ucp_config_t* config, const char* name, const std::string& value) {
   if (const char* const set = std::getenv((std::string("UCX_") + name).c_str())) return std::string(set);
@@ -61,6 +65,7 @@ result<void> ucx_worker::open(const options& how) {
   const std::unique_ptr<ucp_config_t, config_release> config(read);
   TROUPE_ASSIGN(transports_, set_default(read, "TLS", how.transports));
   TROUPE_TRY(set_default(read, "NET_DEVICES", how.net_devices));
+  TROUPE_TRY(set_default(read, "MM_FIFO_ELEM_SIZE", std::to_string(shared_slot_bytes)));
 
   ucp_params_t context{};
   context.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME;

@@ -13,14 +13,12 @@ void on_sent(void* request, ucs_status_t, void* op) {
 
 ucs_status_t wire::send(ucp_ep_h endpoint, message_kind kind, std::span<const std::byte> header,
                         std::span<const ucp_dt_iov_t> data, std::unique_ptr<wire_op>& op, wire_op_list& in_flight) {
-  ucp_request_param_t param{};
-  param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
+  ucp_request_param_t param; // all that the mask names; the rest is not read
+  param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS;
   param.cb.send = &on_sent;
   param.user_data = op.get();
-  if (kind == message_kind::parcel || kind == message_kind::hot || data.size() > 1) {
-    param.op_attr_mask |= UCP_OP_ATTR_FIELD_FLAGS;
-    param.flags = UCP_AM_SEND_FLAG_EAGER;
-  }
+  const bool small = kind == message_kind::parcel || kind == message_kind::hot;
+  param.flags = small || data.size() > 1 ? UCP_AM_SEND_FLAG_EAGER : 0;
   const void* buffer = data.empty() ? nullptr : data.front().buffer;
   std::size_t count = data.empty() ? 0 : data.front().length;
   if (data.size() > 1) {

@@ -51,6 +51,7 @@ struct wire {
   bool needs_progress = false; ///< a send is under way: wake the progress thread after an inline send
   std::vector<std::shared_ptr<outbound>> to_flush; ///< by the progress thread, after this round
   std::unique_ptr<wire_op> spare_hot;              ///< the next hot message's memory
+  std::unique_ptr<wire_op> spare_parcel;           ///< the next parcel's
   std::vector<void*> closing;                      ///< requests of endpoints that are not closed yet
   wire_op_list forgotten;                          ///< under way when their connection was closed
 };

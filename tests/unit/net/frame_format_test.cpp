@@ -45,6 +45,44 @@ void check_refused(const bytes& header, std::uint64_t data_bytes, std::string_vi
 
 BOOST_AUTO_TEST_SUITE(frame_format)
 
+BOOST_AUTO_TEST_CASE(a_head_has_room_only_if_it_says_so) {
+  bytes short_one, long_one;
+  append(short_one, channel_header{7, 3, 2, 0, 0});
+  append(long_one, channel_header{7, 3, 2, 1, 0});
+  append(long_one, room_header{1'000, 5, 0});
+  for (auto* const message : {&short_one, &long_one}) message->push_back(std::byte{42});
+
+  std::span<const std::byte> rest(short_one);
+  const auto without = take_head(rest);
+  BOOST_TEST_REQUIRE(without.has_value());
+  BOOST_TEST(without->channel.tag == 7u);
+  BOOST_TEST(without->back.frames == 0u);
+  BOOST_TEST((rest.size() == 1 && rest[0] == std::byte{42}));
+
+  rest = long_one;
+  const auto with = take_head(rest);
+  BOOST_TEST_REQUIRE(with.has_value());
+  BOOST_TEST(with->channel.lane == 2u);
+  BOOST_TEST(with->back.frames == 5u);
+  BOOST_TEST(with->back.bytes == 1'000u);
+  BOOST_TEST((rest.size() == 1 && rest[0] == std::byte{42}));
+}
+
+BOOST_AUTO_TEST_CASE(a_head_that_is_cut_off_or_unknown_is_none) {
+  bytes whole;
+  append(whole, channel_header{7, 3, 2, 1, 0});
+  append(whole, room_header{1'000, 5, 0});
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    auto rest = std::span<const std::byte>(whole).first(size);
+    BOOST_TEST(!take_head(rest).has_value());
+  }
+  bytes odd;
+  append(odd, channel_header{7, 3, 2, 2, 0});
+  append(odd, room_header{});
+  std::span<const std::byte> rest(odd);
+  BOOST_TEST(!take_head(rest).has_value());
+}
+
 BOOST_AUTO_TEST_CASE(a_bulk_frame_tells_every_size_before_its_data) {
   const auto parsed = read_bulk(announcement(4000, true, {0, 1, limits::segment_bytes_max}), 1);
   BOOST_TEST_REQUIRE(parsed.has_value(), (parsed ? "" : parsed.error().message));
