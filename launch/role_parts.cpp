@@ -50,6 +50,9 @@ result<compute_device> open_compute_device(const serving_options& options, int n
   auto& cpu = device.cpu;
   TROUPE_ASSIGN(const auto choice, exec::parse_device(options.device));
   TROUPE_ASSIGN(cpu.dtype, exec::parse_dtype(options.dtype));
+  device.progress = [says = load_log(clock::now())](std::int64_t done, std::int64_t count) mutable {
+    if (const auto line = says.on_progress(done, count, clock::now())) log::info("{}", *line);
+  };
   if (choice.kind != "cpu") {
     if (cpu.dtype == exec::cpu_dtype::float32)
       return error{errc::bad_input, "--dtype float32: device " + choice.kind + " computes in bfloat16 and FP8"};
@@ -58,9 +61,7 @@ result<compute_device> open_compute_device(const serving_options& options, int n
   }
   TROUPE_ASSIGN(cpu.isa, choose_isa(options.isa));
   cpu.pool = std::make_shared<kernels::thread_pool>(threads_of(options, roles_beside_it));
-  cpu.progress = [says = load_log(clock::now())](std::int64_t done, std::int64_t count) mutable {
-    if (const auto line = says.on_progress(done, count, clock::now())) log::info("{}", *line);
-  };
+  cpu.progress = device.progress;
   return device;
 }
 
@@ -82,7 +83,8 @@ result<std::unique_ptr<exec::engine>> make_engine(const opened_model& model, con
     return exec::make_device_engine(*device.plugin, model.weights, model.config,
                                     {.kv_cache_ratio = serving.kv_cache_ratio,
                                      .page_count_max = page_count_max,
-                                     .deterministic = serving.deterministic});
+                                     .deterministic = serving.deterministic},
+                                    device.progress);
   exec::cpu_engine_options options;
   options.cpu = device.cpu;
   options.kv_cache_ratio = serving.kv_cache_ratio;
@@ -92,7 +94,8 @@ result<std::unique_ptr<exec::engine>> make_engine(const opened_model& model, con
 
 result<std::unique_ptr<exec::expert_engine>> make_expert_engine(const opened_model& model, const compute_device& device,
                                                                 std::span<const expert_index> experts) {
-  if (device.plugin) return exec::make_device_expert_engine(*device.plugin, model.weights, model.config, experts);
+  if (device.plugin)
+    return exec::make_device_expert_engine(*device.plugin, model.weights, model.config, experts, device.progress);
   return exec::make_cpu_expert_engine(model.weights, model.config, experts, device.cpu);
 }
 
@@ -138,7 +141,7 @@ result<std::shared_ptr<expert_shard_parts>> make_expert_shard(const opened_model
 result<std::unique_ptr<exec::expert_client>> make_local_experts(const opened_model& model,
                                                                 const compute_device& device) {
   if (device.plugin && model.config.expert_count > 0)
-    return exec::make_device_local_experts(*device.plugin, model.weights, model.config);
+    return exec::make_device_local_experts(*device.plugin, model.weights, model.config, device.progress);
   std::vector<expert_index> all(static_cast<std::size_t>(model.config.expert_count));
   std::iota(all.begin(), all.end(), 0);
   std::vector<std::unique_ptr<exec::expert_engine>> engines;

@@ -39,6 +39,7 @@ result<kernels::isa> choose_isa(const std::string& flag);
 struct compute_device {
   exec::cpu_options cpu;                       ///< unused with a plug-in
   std::shared_ptr<exec::device_plugin> plugin; ///< null: the CPU
+  exec::load_progress progress;                ///< writes how far loading is to the log
 
   /// "cpu/amx_bf16 x2", "cuda/sm_90a NVIDIA H200 #0": for `troupe status`.
   std::string name() const;

@@ -20,7 +20,7 @@ step "tests"
 ctest --preset dev -j "$jobs"
 
 if command -v nvcc >/dev/null; then
-  step "CUDA kernels and engine compile (they run on a Hopper machine: ctest --preset gpu)"
+  step "CUDA kernels and engine compile (they run where a GPU is: ctest --preset gpu)"
   cmake --preset gpu >/dev/null
   cmake --build --preset gpu -j "$jobs" --target gpu_kernels gpu_engine troupe_cuda cuda_bench -- --quiet
 fi

@@ -105,8 +105,12 @@ void pack_row(const weight_view& w, std::int64_t row, std::int64_t col, std::int
 } // namespace
 
 void dequantize_row(const weight_view& w, std::int64_t row, float* out) {
-  for (std::int64_t col = 0; col < w.cols; ++col)
-    out[col] = element(w.type, w.data, row * w.cols + col) * scale_of(w, row, col);
+  const auto block = w.scales ? w.block_cols : w.cols;
+  for (std::int64_t first = 0; first < w.cols; first += block) {
+    const float scale = scale_of(w, row, first);
+    for (auto col = first; col < std::min(first + block, w.cols); ++col)
+      out[col] = element(w.type, w.data, row * w.cols + col) * scale;
+  }
 }
 
 matrix::matrix(const weight_view& w, target t)

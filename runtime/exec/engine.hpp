@@ -32,7 +32,7 @@ struct draft_group {
 };
 
 struct engine_info {
-  std::string name; ///< "cpu/amx_bf16", "cuda/sm_90a", "sim": numbers agree bit by bit within one name
+  std::string name; ///< "cpu/amx_bf16", "cuda/sm_90a", "cuda/sm_80", "sim": numbers agree bit by bit within one name
   std::int32_t vocab_size = 0;
   std::int32_t page_count = 0; ///< pages of the pool, each limits::page_tokens positions of all layers
   std::size_t page_bytes = 0;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes a checkpoint with R1's dimensions per layer (one dense layer, one with experts) for `troupe bench load`.
+"""Writes a checkpoint with R1's dimensions per layer (one dense layer, the others with experts) for `troupe bench load`.
 
-The weights are arbitrary bytes: the model loads, and says nothing sensible.  make_big_checkpoint.py DIR [EXPERTS]
+The weights are arbitrary bytes: the model loads, and says nothing sensible.  make_big_checkpoint.py DIR [EXPERTS [LAYERS]]
 """
 import json
 import os
@@ -62,6 +62,7 @@ def tensors(experts):
 
 def main():
     folder, experts = pathlib.Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 64
+    SHAPE["num_hidden_layers"] = int(sys.argv[3]) if len(sys.argv) > 3 else 2
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps({**SHAPE, **REST, "n_routed_experts": experts}))
     header, end = {}, 0

@@ -123,7 +123,7 @@ void cuda_experts::add(layer_index layer, const device_rows& rows, cudaStream_t 
 const std::uint16_t* cuda_experts::run_chosen(const device_ffn& w, const cuda::gate_permute_args& choice, int rows_max,
                                               cudaStream_t stream) {
   const int top_k = choice.route.top_k, hint = std::min(choice.tokens, 2 * choice.tokens * top_k / w.experts + 8);
-  if (w.is_fp8()) return ffn_.run_chosen(w, choice, rows_max, hint, stream);
+  if (w.is_grouped()) return ffn_.run_chosen(w, choice, rows_max, hint, stream);
   must(cuda::place_rows(choice.chosen, choice.tokens, top_k, w.experts, rows_max, choice.rows, choice.token_of,
                         choice.slot_of, stream));
   return ffn_.run_routed(w, {choice.rows, choice.token_of, rows_max, hint}, choice.x, stream);

@@ -222,7 +222,7 @@ result<void> cuda_model::run_mixture(const cuda_layer_weights& w, layer_index la
 }
 
 void cuda_model::choose_experts(const cuda_layer_weights& w, const device_rows& rows) {
-  if (gate_.experts > cuda::gate_experts_max)
+  if (gate_.experts > cuda::gate_experts_max || cuda::current_path() == cuda::kernel_path::plain)
     return must(cuda::route_rows(gate_, rows.normed, w.gate->data.as<std::uint16_t>(), w.correction.as<float>(),
                                  rows.rows, config_.hidden_size, rows.chosen, rows.weights, stream_));
   auto* logits = gate_logits_.reserve(static_cast<std::size_t>(rows.rows) * gate_.experts);

@@ -25,7 +25,7 @@ class loader {
       : from_(from), config_(config), to_(to), batch_invariant_(batch_invariant) {}
 
   result<device_memory> vector(const std::string& name, std::int64_t size) {
-    TROUPE_ASSIGN(const auto values, from_.vector(name, size));
+    TROUPE_ASSIGN(const auto values, checked(from_.vector(name, size)));
     return upload(values.data(), values.size() * sizeof(float));
   }
 
@@ -45,11 +45,11 @@ class loader {
                      fits_fp8_ffn(f.hidden, width, f.experts, config_.weight_block_rows, config_.weight_block_cols);
     const auto size = static_cast<std::size_t>(width) * f.hidden * (fp8 ? 1 : 2); // bytes of one matrix
     const auto scales = fp8 ? scales_bytes(width, f.hidden) : 0;
-    TROUPE_ASSIGN(f.gate_up, device_memory::allocate(2 * size * prefixes.size()));
-    TROUPE_ASSIGN(f.down, device_memory::allocate(size * prefixes.size()));
+    TROUPE_ASSIGN(f.gate_up, allocate(2 * size * prefixes.size()));
+    TROUPE_ASSIGN(f.down, allocate(size * prefixes.size()));
     if (fp8) {
-      TROUPE_ASSIGN(f.gate_up_scales, device_memory::allocate(2 * scales * prefixes.size()));
-      TROUPE_ASSIGN(f.down_scales, device_memory::allocate(scales * prefixes.size()));
+      TROUPE_ASSIGN(f.gate_up_scales, allocate(2 * scales * prefixes.size()));
+      TROUPE_ASSIGN(f.down_scales, allocate(scales * prefixes.size()));
     }
     for (std::size_t e = 0; e < prefixes.size(); ++e) {
       const place gate{&f.gate_up, &f.gate_up_scales, 2 * e * size, 2 * e * scales};
@@ -128,6 +128,14 @@ class loader {
     std::size_t data_at, scales_at;
   };
 
+  /// An error ends the uploading first: whoever gets it frees what was being written to.
+  template <class T>
+  result<T> checked(result<T> outcome) {
+    if (!outcome) to_.drop();
+    return outcome;
+  }
+  result<device_memory> allocate(std::size_t bytes) { return checked(device_memory::allocate(bytes)); }
+
   struct stacked_part {
     std::string name;
     int rows;
@@ -144,9 +152,9 @@ class loader {
       m.rows += part.rows;
     }
     const std::size_t row_bytes = static_cast<std::size_t>(cols) * (fp8 ? 1 : 2);
-    TROUPE_ASSIGN(m.data, device_memory::allocate(static_cast<std::size_t>(m.rows) * row_bytes));
+    TROUPE_ASSIGN(m.data, allocate(static_cast<std::size_t>(m.rows) * row_bytes));
     if (fp8) {
-      TROUPE_ASSIGN(m.scales, device_memory::allocate(scales_bytes(m.rows, cols)));
+      TROUPE_ASSIGN(m.scales, allocate(scales_bytes(m.rows, cols)));
     }
     std::size_t row = 0;
     for (const auto& part : parts) {
@@ -161,15 +169,15 @@ class loader {
   result<device_memory> biases(std::span<const stacked_part> parts) {
     std::vector<float> all;
     for (const auto& part : parts) {
-      TROUPE_ASSIGN(const auto values, from_.vector(part.name + ".bias", part.rows));
+      TROUPE_ASSIGN(const auto values, checked(from_.vector(part.name + ".bias", part.rows)));
       all.insert(all.end(), values.begin(), values.end());
     }
     return upload(all.data(), all.size() * sizeof(float));
   }
 
   result<device_memory> upload(const void* from, std::size_t bytes) {
-    TROUPE_ASSIGN(auto memory, device_memory::allocate(bytes));
-    to_.copy(memory.as<std::byte>(), from, bytes);
+    TROUPE_ASSIGN(auto memory, allocate(bytes));
+    to_.copy_now(memory.as<std::byte>(), from, bytes);
     return memory;
   }
 
@@ -180,55 +188,71 @@ class loader {
     if (const auto recipe = from_.random(name, rows, cols);
         recipe && recipe->type == (fp8 ? tensor_type::f8_e4m3 : tensor_type::bf16))
       return make(*recipe, std::int64_t{rows} * cols, data, scales), result<void>{};
-    TROUPE_ASSIGN(const auto stored, from_.matrix(name, rows, cols));
-    if (!fp8) return send_bf16(stored.view, data), result<void>{};
+    TROUPE_ASSIGN(const auto stored, checked(from_.matrix(name, rows, cols)));
+    if (!fp8) return send_bf16(stored, data), result<void>{};
     if (stored.view.type != tensor_type::f8_e4m3)
-      return error{errc::bad_input, name + ": not FP8 as the layer's other matrices are"};
-    send_fp8(stored.view, data, scales);
+      return checked(result<void>(error{errc::bad_input, name + ": not FP8 as the layer's other matrices are"}));
+    send_fp8(stored, data, scales);
     return {};
   }
 
   void make(const random_matrix& recipe, std::int64_t count, std::byte* data, std::byte* scales) {
     if (recipe.type == tensor_type::bf16)
-      return must(cuda::fill_random_bf16(reinterpret_cast<std::uint16_t*>(data), count, recipe.state, recipe.step,
-                                         to_.stream()));
-    must(cuda::fill_random_e4m3(reinterpret_cast<std::uint8_t*>(data), count, recipe.state, to_.stream()));
-    to_.copy(scales, recipe.scales.data(), recipe.scales.size() * sizeof(float));
+      return must(
+          cuda::fill_random_bf16(reinterpret_cast<std::uint16_t*>(data), count, recipe.state, recipe.step, nullptr));
+    must(cuda::fill_random_e4m3(reinterpret_cast<std::uint8_t*>(data), count, recipe.state, nullptr));
+    to_.copy_now(scales, recipe.scales.data(), recipe.scales.size() * sizeof(float));
   }
 
-  void send_fp8(const weight_view& w, std::byte* data, std::byte* scales) {
-    to_.copy(data, w.data, static_cast<std::size_t>(w.rows * w.cols));
-    if (w.scales) return to_.copy(scales, w.scales, scales_bytes(w.rows, w.cols));
+  void send_fp8(const stored_matrix& from, std::byte* data, std::byte* scales) {
+    const auto& w = from.view;
+    to_.copy(data, w.data, static_cast<std::size_t>(w.rows * w.cols), from.memory);
+    if (w.scales) return to_.copy(scales, w.scales, scales_bytes(w.rows, w.cols), from.memory);
     const std::vector<float> ones(scales_bytes(w.rows, w.cols) / sizeof(float), 1.0f);
-    to_.copy(scales, ones.data(), ones.size() * sizeof(float));
+    to_.copy_now(scales, ones.data(), ones.size() * sizeof(float));
   }
 
-  void send_bf16(const weight_view& w, std::byte* data) {
-    if (w.type == tensor_type::bf16) return to_.copy(data, w.data, static_cast<std::size_t>(w.rows * w.cols) * 2);
+  void send_bf16(const stored_matrix& from, std::byte* data) {
+    const auto& w = from.view;
+    if (w.type == tensor_type::bf16)
+      return to_.copy(data, w.data, static_cast<std::size_t>(w.rows * w.cols) * 2, from.memory);
     const auto row_bytes = static_cast<std::size_t>(w.cols) * 2;
-    const auto rows_max = static_cast<std::int64_t>(uploader::chunk_bytes / row_bytes);
+    const auto rows_max = static_cast<std::int64_t>(uploader::piece_bytes / row_bytes);
     for (std::int64_t first = 0; first < w.rows; first += rows_max) {
       const auto count = std::min(rows_max, w.rows - first);
-      auto* to = reinterpret_cast<std::uint16_t*>(to_.reserve(static_cast<std::size_t>(count) * row_bytes));
-      to_.pool().parallel_for(count, [&](std::int64_t r) {
-        std::vector<float> row(static_cast<std::size_t>(w.cols));
-        kernels::dequantize_row(w, first + r, row.data());
-        kernels::to_bf16(row.data(), to + r * w.cols, w.cols);
-      });
-      to_.send(data + static_cast<std::size_t>(first) * row_bytes);
+      to_.send(data + static_cast<std::size_t>(first) * row_bytes, static_cast<std::size_t>(count) * row_bytes,
+               [from, first, count](std::byte* room) {
+                 std::vector<float> row(static_cast<std::size_t>(from.view.cols));
+                 auto* to = reinterpret_cast<std::uint16_t*>(room);
+                 for (std::int64_t r = 0; r < count; ++r) {
+                   kernels::dequantize_row(from.view, first + r, row.data());
+                   kernels::to_bf16(row.data(), to + r * from.view.cols, from.view.cols);
+                 }
+               });
     }
   }
 
   result<void> kv_b(const std::string& name, cuda_attention_weights& w) {
-    const auto& c = config_;
+    const int nope = config_.qk_nope_head_dim, value = config_.v_head_dim, latent = config_.kv_lora_rank;
     TROUPE_ASSIGN(const auto stored,
-                  from_.matrix(name, std::int64_t{c.head_count} * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank));
-    const auto parts = split_kv_b(stored.view, c.head_count, c.qk_nope_head_dim, c.v_head_dim, to_.pool());
-    w.key.batch_invariant = w.value.batch_invariant = batch_invariant_;
-    w.key.rows = c.kv_lora_rank, w.key.cols = c.qk_nope_head_dim;
-    TROUPE_ASSIGN(w.key.data, upload(parts.key.data(), parts.key.size() * 2));
-    w.value.rows = c.v_head_dim, w.value.cols = c.kv_lora_rank;
-    TROUPE_ASSIGN(w.value.data, upload(parts.values.data(), parts.values.size() * 2));
+                  checked(from_.matrix(name, std::int64_t{config_.head_count} * (nope + value), latent)));
+    TROUPE_TRY(heads_of(w.key, latent, nope, [=](int head, std::byte* room) {
+      split_key(stored.view, head, nope, value, reinterpret_cast<std::uint16_t*>(room));
+    }));
+    return heads_of(w.value, value, latent, [=](int head, std::byte* room) {
+      split_values(stored.view, head, nope, value, reinterpret_cast<std::uint16_t*>(room));
+    });
+  }
+
+  /// m [heads, rows, cols] bf16, a head at a time by `fill(head, room)`.
+  template <class Fill>
+  result<void> heads_of(device_matrix& m, int rows, int cols, Fill fill) {
+    const auto head_bytes = static_cast<std::size_t>(rows) * cols * 2;
+    m.rows = rows, m.cols = cols, m.batch_invariant = batch_invariant_;
+    TROUPE_ASSIGN(m.data, allocate(head_bytes * static_cast<std::size_t>(config_.head_count)));
+    for (int head = 0; head < config_.head_count; ++head)
+      to_.send(m.data.as<std::byte>() + static_cast<std::size_t>(head) * head_bytes, head_bytes,
+               [fill, head](std::byte* room) { fill(head, room); });
     return {};
   }
 
@@ -242,9 +266,9 @@ class loader {
 
 result<cuda_weights> load_cuda_weights(weight_source& from, const model::model_config& config, bool batch_invariant) {
   TROUPE_TRY(check_device_shape(config));
+  cuda_weights w;
   uploader to;
   loader load(from, config, to, batch_invariant);
-  cuda_weights w;
   const auto head = config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
   TROUPE_ASSIGN(w.embedding, load.matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size, false));
   TROUPE_ASSIGN(w.norm, load.vector("model.norm.weight", config.hidden_size));

@@ -1,43 +1,57 @@
-// Weights from the pages of a mapped file to the device, at the speed of the file: a pool of threads reads a stretch
-// into pinned memory while the copy engine empties the stretch before.
+// Weights to the device at the speed of the disk or page cache: some threads read pieces of mapped files, or make what
+// the kernels want of them, into pinned memory, each its own part, while the copy engine empties the piece before.
 #pragma once
 
-#include "kernels/cpu/thread_pool.hpp"
 #include "runtime/exec/cuda/device.hpp"
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
 
 namespace troupe::exec {
 
-/// One caller at a time. Made once for a whole role: pinning memory takes milliseconds.
+/// For one role's loading, on the device that is current when it is made. One caller at a time.
 class uploader {
  public:
-  static constexpr std::size_t chunk_bytes = std::size_t{16} << 20;
+  static constexpr std::size_t piece_bytes = std::size_t{2} << 20;
 
   uploader();
-  ~uploader();
+  ~uploader() { drop(); }
 
-  /// Copies `bytes` to the device; `from` may be changed at once, `to` is there after finish().
-  void copy(void* to, const void* from, std::size_t bytes);
-  /// Pinned room for `bytes`, at most chunk_bytes, to be filled and sent: for weights that change on the way.
-  std::byte* reserve(std::size_t bytes);
-  /// Sends what was reserved last.
-  void send(void* to);
-  void finish() { stream_.wait(); }
-
-  cudaStream_t stream() const { return stream_; }
-  kernels::thread_pool& pool() { return pool_; }
+  /// `fill` writes `bytes`, at most piece_bytes, of pinned memory, which go to `to`. It runs later in another thread;
+  /// what it reads must stay until finish(). Waits while the threads are far behind.
+  void send(void* to, std::size_t bytes, std::function<void(std::byte*)> fill);
+  /// `keep` holds `from` until it is sent; null if `from` stays anyway.
+  void copy(void* to, const void* from, std::size_t bytes, const std::shared_ptr<const void>& keep = nullptr);
+  /// For what is gone soon: returns when it is sent.
+  void copy_now(void* to, const void* from, std::size_t bytes);
+  /// Returns when everything is on the device. The last call.
+  void finish() { stop(false); }
+  /// Gives up what has not been sent: afterwards nothing writes to the device any more. The last call.
+  void drop() { stop(true); }
 
  private:
-  struct chunk {
-    pinned_scratch<std::byte> memory;
-    cudaEvent_t sent{}; ///< everything before the switch to the next chunk
+  struct job {
+    void* to;
+    std::size_t bytes;
+    std::function<void(std::byte*)> fill;
   };
 
-  kernels::thread_pool pool_;
-  cuda_stream stream_;
-  chunk chunks_[2];
-  int current_ = 0;
-  std::size_t used_ = 0;                             // bytes of the current chunk
-  std::size_t reserved_at_ = 0, reserved_bytes_ = 0; // last reserve()
+  void work(std::byte* room);
+  bool take(job& next);
+  void stop(bool drop);
+
+  int device_ = 0;
+  pinned_scratch<std::byte> memory_; // two pieces a thread
+  std::mutex mutex_;
+  std::condition_variable more_, fewer_;
+  std::deque<job> jobs_;
+  bool closed_ = false;
+  std::vector<std::jthread> threads_; // last: they use everything above
 };
 
 } // namespace troupe::exec

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <mutex>
 #include <numeric>
+#include <utility>
 
 #include <dlfcn.h>
 
@@ -76,30 +78,74 @@ result<std::unique_ptr<device_plugin>> open_device(std::string_view kind, int in
   return entry->open(std::max(index, 0));
 }
 
+namespace {
+
+/// Tells how many tensors of a plan were asked for.
+class counted_weights final : public weight_source {
+ public:
+  counted_weights(weight_source& from, std::size_t count, const load_progress& progress)
+      : from_(from), count_(static_cast<std::int64_t>(count)), progress_(progress) {}
+
+  std::optional<kernels::tensor_type> type_of(const std::string& name) const override { return from_.type_of(name); }
+  result<stored_matrix> matrix(const std::string& name, std::int64_t rows, std::int64_t cols) override {
+    tell();
+    return from_.matrix(name, rows, cols);
+  }
+  result<std::vector<float>> vector(const std::string& name, std::int64_t size) override {
+    tell();
+    return from_.vector(name, size);
+  }
+
+ private:
+  void tell() {
+    const std::lock_guard lock(mutex_);
+    if (progress_) progress_(done_++, count_);
+  }
+
+  weight_source& from_;
+  std::int64_t done_ = 0, count_;
+  const load_progress& progress_;
+  std::mutex mutex_;
+};
+
+/// make(weights) of a role that reads `plan`.
+template <class Make>
+auto load_planned(const model::weight_plan& plan, const model::checkpoint& weights, const model::model_config& config,
+                  const load_progress& progress, Make make) -> decltype(make(std::declval<weight_source&>())) {
+  TROUPE_TRY(model::check_plan(plan, weights, config));
+  checkpoint_weights source(weights, config);
+  counted_weights counted(source, plan.size(), progress);
+  return make(counted);
+}
+
+} // namespace
+
 result<std::unique_ptr<engine>> make_device_engine(device_plugin& device, const model::checkpoint& weights,
                                                    const model::model_config& config,
-                                                   const device_engine_options& options) {
-  TROUPE_TRY(model::check_plan(model::plan_attention(config, model::has_mtp(weights, config)), weights, config));
-  checkpoint_weights source(weights, config);
-  return device.make_engine(source, config, options);
+                                                   const device_engine_options& options,
+                                                   const load_progress& progress) {
+  const auto plan = model::plan_attention(config, model::has_mtp(weights, config));
+  return load_planned(plan, weights, config, progress,
+                      [&](weight_source& source) { return device.make_engine(source, config, options); });
 }
 
-result<std::unique_ptr<expert_engine>> make_device_expert_engine(device_plugin& device,
+result<std::unique_ptr<expert_engine>>
+make_device_expert_engine(device_plugin& device, const model::checkpoint& weights, const model::model_config& config,
+                          std::span<const expert_index> experts, const load_progress& progress) {
+  const auto plan = model::plan_experts(config, experts, model::has_mtp(weights, config));
+  return load_planned(plan, weights, config, progress,
+                      [&](weight_source& source) { return device.make_expert_engine(source, config, experts); });
+}
+
+result<std::unique_ptr<expert_client>> make_device_local_experts(device_plugin& device,
                                                                  const model::checkpoint& weights,
                                                                  const model::model_config& config,
-                                                                 std::span<const expert_index> experts) {
-  TROUPE_TRY(model::check_plan(model::plan_experts(config, experts, model::has_mtp(weights, config)), weights, config));
-  checkpoint_weights source(weights, config);
-  return device.make_expert_engine(source, config, experts);
-}
-
-result<std::unique_ptr<expert_client>>
-make_device_local_experts(device_plugin& device, const model::checkpoint& weights, const model::model_config& config) {
+                                                                 const load_progress& progress) {
   std::vector<expert_index> all(static_cast<std::size_t>(config.expert_count));
   std::iota(all.begin(), all.end(), 0);
-  TROUPE_TRY(model::check_plan(model::plan_experts(config, all, model::has_mtp(weights, config)), weights, config));
-  checkpoint_weights source(weights, config);
-  return device.make_local_experts(source, config);
+  const auto plan = model::plan_experts(config, all, model::has_mtp(weights, config));
+  return load_planned(plan, weights, config, progress,
+                      [&](weight_source& source) { return device.make_local_experts(source, config); });
 }
 
 } // namespace troupe::exec

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -31,7 +32,7 @@ class device_plugin {
  public:
   virtual ~device_plugin() = default;
 
-  /// "cuda/sm_90a NVIDIA H200 #0": for logs and `troupe status`.
+  /// "cuda/sm_90a NVIDIA H200 #0", "cuda/sm_80 NVIDIA A100 #0": for logs and `troupe status`.
   virtual std::string name() const = 0;
 
   /// As the CPU engine's factories: everything but the routed experts, and the given experts of every MoE layer.
@@ -80,15 +81,20 @@ result<const plugin_entry*> load_plugin(std::string_view kind, std::span<const s
 /// driver, no such GPU).
 result<std::unique_ptr<device_plugin>> open_device(std::string_view kind, int index);
 
+/// How many tensors of a role are on the device, of how many.
+using load_progress = std::function<void(std::int64_t done, std::int64_t count)>;
+
 /// The factories over a checkpoint: every tensor of the role is looked for before the first is loaded.
 result<std::unique_ptr<engine>> make_device_engine(device_plugin& device, const model::checkpoint& weights,
                                                    const model::model_config& config,
-                                                   const device_engine_options& options);
-result<std::unique_ptr<expert_engine>> make_device_expert_engine(device_plugin& device,
+                                                   const device_engine_options& options,
+                                                   const load_progress& progress = {});
+result<std::unique_ptr<expert_engine>>
+make_device_expert_engine(device_plugin& device, const model::checkpoint& weights, const model::model_config& config,
+                          std::span<const expert_index> experts, const load_progress& progress = {});
+result<std::unique_ptr<expert_client>> make_device_local_experts(device_plugin& device,
                                                                  const model::checkpoint& weights,
                                                                  const model::model_config& config,
-                                                                 std::span<const expert_index> experts);
-result<std::unique_ptr<expert_client>>
-make_device_local_experts(device_plugin& device, const model::checkpoint& weights, const model::model_config& config);
+                                                                 const load_progress& progress = {});
 
 } // namespace troupe::exec

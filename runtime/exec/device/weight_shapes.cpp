@@ -3,6 +3,7 @@
 #include "kernels/cpu/bf16.hpp"
 
 #include <string>
+#include <vector>
 
 namespace troupe::exec {
 
@@ -32,24 +33,24 @@ bool fits_fp8_ffn(int hidden, int width, int experts, int block_rows, int block_
   return hidden % 256 == 0 && width % 128 == 0 && experts <= 256 && block_rows == 128 && block_cols == 128;
 }
 
-absorbed_kv_b split_kv_b(const kernels::weight_view& kv_b, int heads, int nope, int value, kernels::thread_pool& pool) {
+void split_key(const kernels::weight_view& kv_b, int head, int nope, int value, std::uint16_t* key) {
   const auto latent = static_cast<std::size_t>(kv_b.cols);
-  absorbed_kv_b out;
-  out.key.resize(static_cast<std::size_t>(heads) * nope * latent);
-  out.values.resize(static_cast<std::size_t>(heads) * value * latent);
-  pool.parallel_for(heads, [&](std::int64_t head) {
-    const auto h = static_cast<std::size_t>(head);
-    std::vector<float> row(latent);
-    std::vector<std::uint16_t> bits(latent);
-    for (int r = 0; r < nope + value; ++r) {
-      kernels::dequantize_row(kv_b, head * (nope + value) + r, row.data());
-      auto* to = r < nope ? bits.data() : out.values.data() + (h * value + r - nope) * latent;
-      kernels::to_bf16(row.data(), to, static_cast<std::int64_t>(latent));
-      if (r >= nope) continue;
-      for (std::size_t c = 0; c < latent; ++c) out.key[(h * latent + c) * nope + r] = bits[c];
-    }
-  });
-  return out;
+  std::vector<float> row(latent);
+  std::vector<std::uint16_t> bits(latent);
+  for (int r = 0; r < nope; ++r) {
+    kernels::dequantize_row(kv_b, std::int64_t{head} * (nope + value) + r, row.data());
+    kernels::to_bf16(row.data(), bits.data(), kv_b.cols);
+    for (std::size_t c = 0; c < latent; ++c)
+      key[c * static_cast<std::size_t>(nope) + static_cast<std::size_t>(r)] = bits[c];
+  }
+}
+
+void split_values(const kernels::weight_view& kv_b, int head, int nope, int value, std::uint16_t* values) {
+  std::vector<float> row(static_cast<std::size_t>(kv_b.cols));
+  for (int r = 0; r < value; ++r) {
+    kernels::dequantize_row(kv_b, std::int64_t{head} * (nope + value) + nope + r, row.data());
+    kernels::to_bf16(row.data(), values + r * kv_b.cols, kv_b.cols);
+  }
 }
 
 } // namespace troupe::exec

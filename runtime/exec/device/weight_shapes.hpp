@@ -3,12 +3,10 @@
 #pragma once
 
 #include "kernels/cpu/matrix.hpp"
-#include "kernels/cpu/thread_pool.hpp"
 #include "runtime/core/result.hpp"
 #include "runtime/model/config.hpp"
 
 #include <cstdint>
-#include <vector>
 
 namespace troupe::exec {
 
@@ -17,11 +15,9 @@ result<void> check_device_shape(const model::model_config& config);
 /// Whether a feed-forward block of FP8 weights can run on the FP8 kernels; else it becomes BF16. Pure.
 bool fits_fp8_ffn(int hidden, int width, int experts, int block_rows, int block_cols);
 
-/// kv_b [heads * (nope + value), latent] cut up for absorbed attention: `key` [heads, latent, nope] is W_UK transposed,
-/// `values` [heads, value, latent] is W_UV, both rounded to bf16. Pure.
-struct absorbed_kv_b {
-  std::vector<std::uint16_t> key, values;
-};
-absorbed_kv_b split_kv_b(const kernels::weight_view& kv_b, int heads, int nope, int value, kernels::thread_pool& pool);
+/// Head `head` of kv_b [heads * (nope + value), latent], cut up for absorbed attention and rounded to bf16: `key`
+/// [latent, nope] is W_UK transposed, `values` [value, latent] is W_UV. Pure.
+void split_key(const kernels::weight_view& kv_b, int head, int nope, int value, std::uint16_t* key);
+void split_values(const kernels::weight_view& kv_b, int head, int nope, int value, std::uint16_t* values);
 
 } // namespace troupe::exec
