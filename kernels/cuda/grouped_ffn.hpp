@@ -18,6 +18,7 @@ struct ffn_shape {
 };
 
 /// Weights as the checkpoint stores them; gate rows first, then up rows, per expert. Device pointers, 16-byte aligned.
+/// Scales are copied in whole lines: up to 512 bytes behind the last one are read, and not used.
 struct ffn_weights {
   const std::uint8_t* gate_up = nullptr; ///< [experts, 2 * intermediate, hidden] e4m3
   const float* gate_up_scales = nullptr; ///< [experts, 2 * intermediate / 128, hidden / 128]

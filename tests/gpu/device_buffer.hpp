@@ -1,4 +1,5 @@
-// Device memory for tests: filled from the host, poisoned with 0xFF (NaN in every format) where nothing was given.
+// Device memory for tests: filled from the host, poisoned with 0xFF (NaN in every format) where nothing was given. As
+// exec::device_memory, with some bytes behind: kernels copy whole tiles.
 #pragma once
 
 #include "kernels/cuda/path.hpp"
@@ -34,10 +35,12 @@ inline std::vector<cuda::kernel_path> paths_here() {
 
 template <class T>
 class device_buffer {
+  static constexpr std::size_t slack = 512;
+
  public:
   explicit device_buffer(std::size_t count) : count_(count) {
-    BOOST_REQUIRE(cudaMalloc(reinterpret_cast<void**>(&data_), count * sizeof(T) + 16) == cudaSuccess);
-    BOOST_REQUIRE(cudaMemset(data_, 0xFF, count * sizeof(T) + 16) == cudaSuccess);
+    BOOST_REQUIRE(cudaMalloc(reinterpret_cast<void**>(&data_), count * sizeof(T) + slack) == cudaSuccess);
+    BOOST_REQUIRE(cudaMemset(data_, 0xFF, count * sizeof(T) + slack) == cudaSuccess);
   }
   explicit device_buffer(const std::vector<T>& host) : device_buffer(host.size()) {
     BOOST_REQUIRE(cudaMemcpy(data_, host.data(), count_ * sizeof(T), cudaMemcpyHostToDevice) == cudaSuccess);
