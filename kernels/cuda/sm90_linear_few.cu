@@ -11,7 +11,8 @@
 // Invariant the order of additions depends on cols only: bits of a row are the same in any batch, tile or group
 // Rejected  activations in e4m3 too (W8A8): no faster while memory bound, and it cost one of 50 greedy continuations of
 //           the demo model (97.8 % of the CPU's tokens, which an emulation reproduced token by token); parts of
-//           neighbouring blocks instead of round robin: 36-45 us for 7168 x 16384 e4m3
+//           neighbouring blocks instead of round robin: 36-45 us for 7168 x 16384 e4m3 (33.7); tokens in the ring
+//           beside their weights, which leaves room for the next kernel's first CTA: R1's slice 1.11-1.20 ms (1.08)
 // Source    model-spec.md section 9
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/linear_strips.cuh"
@@ -25,12 +26,8 @@ namespace {
 
 using namespace strips;
 
-#ifndef TROUPE_STAGES
-#define TROUPE_STAGES 4
-#define TROUPE_CTAS 2
-#endif
-constexpr int stages = TROUPE_STAGES;
-constexpr int ctas_per_sm = TROUPE_CTAS;
+constexpr int stages = 4;
+constexpr int ctas_per_sm = 2;
 constexpr int few_tokens = 8;
 constexpr int x_bytes_max = 40960; // of the tokens that a CTA keeps in shared memory
 constexpr int x_padding = 8;       // channels between two tokens there: other banks
