@@ -17,6 +17,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <memory>
@@ -74,10 +75,21 @@ class cluster_process {
     std::vector<std::string> arguments{"--log-level", log_level(), "role", "--name", name, "--supervisor", address_};
     const auto site = plan_.sites.find(name);
     const bool here = site == plan_.sites.end();
-    arguments.insert(arguments.end(), {"--host", here ? plan_.cluster_host : site->second.host});
+    const auto listen = carrier_options_of(plan_, here ? number_of(name) : plan_.progress_cpus.size());
+    arguments.insert(arguments.end(),
+                     {"--host", here ? listen.host : site->second.host, "--spin-rounds",
+                      std::to_string(listen.spin_rounds), "--progress-cpu", std::to_string(listen.progress_cpu)});
+    if (!listen.secret_file.empty()) arguments.insert(arguments.end(), {"--secret-file", listen.secret_file});
     if (here) arguments.insert(arguments.end(), {"--parent", std::to_string(getpid())});
     const auto pid = host_.start(name, arguments, here ? "" : site->second.command);
     if (!pid) log::error("{}", pid.error().message);
+  }
+
+  /// Place among company_roles(), where process 0 is the first.
+  std::size_t number_of(const std::string& name) const {
+    const auto roles = company_roles(plan_.size);
+    const auto role = std::find_if(roles.begin(), roles.end(), [&](const auto& r) { return r.name == name; });
+    return static_cast<std::size_t>(role - roles.begin());
   }
 
   void wait_for_child() {
@@ -132,7 +144,7 @@ class cluster_process {
   boost::asio::signal_set child_{loop_, SIGCHLD};
   boost::asio::steady_timer deadline_{loop_};
   process_host host_;
-  system_config config_{reach::network, 2, {.host = plan_.cluster_host}};
+  system_config config_{reach::network, 2, carrier_options_of(plan_, 0)};
   caf::actor_system system_{config_};
   net::carrier carrier_{system_};
   std::unique_ptr<front> front_;

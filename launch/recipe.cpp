@@ -88,6 +88,9 @@ result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path
                     {"roles", into(roles)},
                     {"cluster_host", into(r.cluster_host)},
                     {"sites", into(sites)},
+                    {"secret_file", into(r.secret_file)},
+                    {"spin_rounds", into(r.spin_rounds)},
+                    {"progress_cpus", into(r.progress_cpus)},
                     {"serving", into(serving)}},
                    where));
   r.size = {.kv_caches = 1, .expert_shards = 1};
@@ -113,6 +116,13 @@ result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path
   const std::filesystem::path model = s.model_dir;
   if (model.is_relative()) s.model_dir = (file.parent_path() / model).lexically_normal().string();
   return r;
+}
+
+net::carrier_options carrier_options_of(const recipe& plan, std::size_t number) {
+  return {.host = plan.cluster_host,
+          .secret_file = plan.secret_file,
+          .spin_rounds = plan.spin_rounds,
+          .progress_cpu = number < plan.progress_cpus.size() ? plan.progress_cpus[number] : -1};
 }
 
 result<recipe> load_recipe(const std::filesystem::path& file) {

@@ -5,6 +5,7 @@
 #include "actors/serving_options.hpp"
 #include "actors/supervisor_core.hpp"
 #include "runtime/core/result.hpp"
+#include "runtime/net/carrier.hpp"
 
 #include <cstdint>
 #include <filesystem>
@@ -36,9 +37,16 @@ struct recipe {
   serving_options serving;
   front_options front;
   company_size size;
-  std::string cluster_host = "127.0.0.1"; ///< where the roles reach this process
-  std::map<std::string, role_site> sites; ///< [name of the role]; all others run here
+  std::string cluster_host = "127.0.0.1";               ///< where the roles reach this process
+  std::map<std::string, role_site> sites;               ///< [name of the role]; all others run here
+  std::string secret_file;                              ///< of the cluster; empty: as net/secret.hpp says
+  int spin_rounds = net::carrier_options{}.spin_rounds; ///< of every process's progress thread
+  std::vector<int> progress_cpus; ///< process 0's progress thread is pinned to the first, those of the roles of this
+                                  ///< host to the next, in the order of company_roles(); the rest is not pinned
 };
+
+/// How process `number` of this host listens: 0 is the router's.
+net::carrier_options carrier_options_of(const recipe& plan, std::size_t number);
 
 /// Reads `file`; a relative model path starts at the recipe's folder.
 /// Errors: bad_input naming file, key and reason; unknown keys are refused.

@@ -33,7 +33,7 @@ namespace {
 struct role_flags {
   std::string name;
   std::string supervisor;
-  std::string host = "127.0.0.1";
+  net::carrier_options listen;
   int parent = 0;
 };
 
@@ -119,7 +119,7 @@ class role_process {
   role_flags flags_;
   boost::asio::io_context loop_;
   std::atomic<bool> orphaned_{false};
-  system_config config_{reach::network, 1, {.host = flags_.host}};
+  system_config config_{reach::network, 1, flags_.listen};
   caf::actor_system system_{config_};
   net::carrier carrier_{system_};
   supervisor_actor supervisor_;
@@ -134,7 +134,10 @@ void add_role(CLI::App& app) {
   verb->add_option("--name", flags->name, "the role's name in the recipe, e.g. expert_shard-0")->required();
   verb->add_option("--supervisor", flags->supervisor, "its address, e.g. ucx://127.0.0.1:41000/3f.../supervisor")
       ->required();
-  verb->add_option("--host", flags->host, "address to listen on")->capture_default_str();
+  verb->add_option("--host", flags->listen.host, "address to listen on")->capture_default_str();
+  verb->add_option("--secret-file", flags->listen.secret_file, "of the cluster");
+  verb->add_option("--spin-rounds", flags->listen.spin_rounds, "of the progress thread before it sleeps");
+  verb->add_option("--progress-cpu", flags->listen.progress_cpu, "of the progress thread; negative: any");
   verb->add_option("--parent", flags->parent, "end with this process");
   verb->callback([flags] {
     if (flags->parent) die_with_parent(flags->parent);

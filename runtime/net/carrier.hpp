@@ -23,6 +23,8 @@ struct carrier_options {
   std::string host = "127.0.0.1";    ///< of the interface; others reach the process by this name
   std::uint16_t port = 0;            ///< 0: any
   std::filesystem::path secret_file; ///< empty: as net/secret.hpp says
+  int spin_rounds = 200;             ///< looks at the wire without work before the progress thread sleeps; < 0: never
+  int progress_cpu = -1;             ///< that the progress thread is pinned to; negative: any
 };
 
 /// Binds the address of this process and loads the bridge into `config`, over UCX; before the actor_system is made.

@@ -11,6 +11,8 @@ result<void> configure_carrier(caf::actor_system_config& config, const carrier_o
   ucx_options how;
   how.host = options.host;
   how.port = options.port;
+  how.spin_rounds = options.spin_rounds;
+  how.cpu = options.progress_cpu;
   TROUPE_ASSIGN(how.secret, load_cluster_secret(secret_sources_from_environment(options.secret_file)));
   TROUPE_ASSIGN(auto wire, make_ucx_transport(std::move(how)));
   bridge::load(config, std::move(wire), std::move(codecs));

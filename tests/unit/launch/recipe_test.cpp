@@ -50,6 +50,19 @@ BOOST_AUTO_TEST_CASE(errors_name_file_key_and_reason) {
   BOOST_TEST(refusal("- a\n- b") == "dir/cluster.yaml: expected keys and values");
 }
 
+BOOST_AUTO_TEST_CASE(progress_threads_spin_and_are_pinned_as_told) {
+  const auto r =
+      parse_recipe("model: /m\nsecret_file: /k\nspin_rounds: -1\nprogress_cpus: [3, 5]\n", "dir/cluster.yaml");
+
+  BOOST_REQUIRE(r);
+  const auto first = carrier_options_of(*r, 0), second = carrier_options_of(*r, 1), third = carrier_options_of(*r, 2);
+  BOOST_TEST(first.secret_file == "/k");
+  BOOST_TEST(first.spin_rounds == -1);
+  BOOST_TEST(first.progress_cpu == 3);
+  BOOST_TEST(second.progress_cpu == 5);
+  BOOST_TEST(third.progress_cpu == -1);
+}
+
 BOOST_AUTO_TEST_CASE(roles_may_run_on_other_hosts) {
   const auto r = parse_recipe("model: /m\nroles: {expert_shard: 2}\ncluster_host: 10.0.0.1\n"
                               "sites: {expert_shard-1: {host: 10.0.0.2, command: ssh gpu2}}\n",
