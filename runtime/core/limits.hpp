@@ -73,8 +73,9 @@ inline constexpr int prompt_logprob_rows_max = 64;
 inline constexpr int page_tokens = 64;
 
 // Transport between processes.
-inline constexpr std::size_t segment_pool_bytes_max = 256u << 20; // kept for reuse; more goes back to the system
-inline constexpr std::size_t frame_meta_bytes_max = 64u << 20;    // a batch job's requests travel as one message
+inline constexpr std::size_t segment_pool_bytes_max = 256u << 20;  // kept for reuse; more goes back to the system
+inline constexpr std::size_t segment_pool_returns_per_trim = 1024; // half of what lay unused goes back
+inline constexpr std::size_t frame_meta_bytes_max = 64u << 20;     // a batch job's requests travel as one message
 inline constexpr std::size_t frame_segments_max = 64;
 inline constexpr std::size_t segment_bytes_max = 1u << 30;
 inline constexpr std::size_t peers_max = 4096;
@@ -100,6 +101,7 @@ inline constexpr std::chrono::milliseconds ping_interval{200};
 /// ... and lost after so long without one: its progress thread stands still (SIGSTOP, which has to be seen within a
 /// second) or the link does.
 inline constexpr std::chrono::milliseconds ping_timeout{900};
+inline constexpr std::chrono::milliseconds orphaned_memory_patience{2'000}; // after a peer has gone
 /// How long a sender outside the progress thread waits for a peer that does not keep up, before its message is lost.
 inline constexpr std::chrono::milliseconds send_patience{1'000};
 inline constexpr std::size_t pinned_run_messages = 64; // that one actor handles before the wire is looked at again

@@ -2,6 +2,7 @@
 
 #include "runtime/core/limits.hpp"
 #include "runtime/core/log.hpp"
+#include "runtime/net/ucx/orphaned_memory.hpp"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -306,6 +307,18 @@ void connections::down(const peer_ptr& who, const error& why) {
   if (who->tether) who->tether->close(ignored);
   log::debug("net: {} is gone: {}", who->uri, why.message);
   if (was_up || who->claimed) with_.listener.on_peer_down(who->id, why);
+  tidy_up_soon();
+}
+
+/// A while after a peer has gone its process has ended, too, and its parent knows.
+void connections::tidy_up_soon() {
+  if (std::exchange(tidies_soon_, true)) return;
+  with_.timers.add(clock::now() + limits::orphaned_memory_patience, [this] {
+    tidies_soon_ = false;
+    const spin_hold hold(with_.net.lock);
+    if (const auto bytes = release_orphaned_memory(); bytes > 0)
+      log::debug("net: {} MiB of ended processes' memory given back", bytes >> 20);
+  });
 }
 
 bool connections::leave() {

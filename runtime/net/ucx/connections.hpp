@@ -103,11 +103,13 @@ class connections {
   void part_from(const peer_ptr& who);
   void fail_now(peer_id id, const error& why);
   void down(const peer_ptr& who, const error& why);
+  void tidy_up_soon();
 
   parts with_;
   identity me_;
   std::vector<std::byte> address_; ///< host identity and worker address
   std::size_t handshakes_ = 0;
+  bool tidies_soon_ = false;
 };
 
 } // namespace troupe::net

@@ -4,6 +4,7 @@
 
 #include "runtime/core/invariant.hpp"
 #include "runtime/net/ucx/host_identity.hpp"
+#include "runtime/net/ucx/net_devices.hpp"
 #include "runtime/net/ucx/progress_loop.hpp"
 
 #include <optional>
@@ -15,8 +16,7 @@ namespace {
 
 class ucx_transport final : public transport {
  public:
-  ucx_transport(ucx_options how, std::unique_ptr<ucx_worker> worker)
-      : how_(std::move(how)), worker_(std::move(worker)), io_(1) {}
+  explicit ucx_transport(ucx_options how) : how_(std::move(how)), io_(1) {}
   ~ucx_transport() override { stop(); }
 
   result<void> listen();
@@ -66,6 +66,8 @@ class ucx_transport final : public transport {
 
 result<void> ucx_transport::listen() {
   TROUPE_ASSIGN(acceptor_, listen_at(io_, how_.host, how_.port));
+  const auto at = acceptor_->local_endpoint().address();
+  TROUPE_ASSIGN(worker_, ucx_worker::make({how_.transports, net_devices_for(at)}));
   uri_ = to_string(peer_uri{"ucx", how_.host, acceptor_->local_endpoint().port(), fresh_uid()});
   net_.emplace(*worker_, *jobs_);
   return {};
@@ -228,9 +230,7 @@ void ucx_transport::post_at(time_point when, std::function<void()> task) {
 } // namespace
 
 result<std::unique_ptr<transport>> make_ucx_transport(ucx_options how) {
-  const bool loopback = how.host == "localhost" || how.host == "[::1]" || how.host.starts_with("127.");
-  TROUPE_ASSIGN(auto worker, ucx_worker::make({how.transports, loopback ? "lo" : ""}));
-  auto out = std::make_unique<ucx_transport>(std::move(how), std::move(worker));
+  auto out = std::make_unique<ucx_transport>(std::move(how));
   TROUPE_TRY(out->listen());
   return std::unique_ptr<transport>(std::move(out));
 }

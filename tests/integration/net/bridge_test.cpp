@@ -30,12 +30,17 @@ typename Inspector::result_type inspect(Inspector& f, numbers& x) {
 using calculator = typed_actor<replies_to<add_atom, int, int>::with<int>, reacts_to<put_atom, int>>;
 using stranger = typed_actor<replies_to<get_atom, std::string>::with<std::string>>;
 
+behavior adder(event_based_actor*, int base) {
+  return {[base](int x) { return base + x; }};
+}
+
 std::vector<troupe::net::message_codec> configure(actor_system_config& config) {
   config.add_message_type<segment>("segment");
   config.add_message_type<numbers>("numbers");
   config.add_message_type<calculator>("calculator");
   config.add_message_type<std::vector<actor>>("vector<actor>");
   config.add_message_type<std::vector<int>>("vector<int>");
+  config.add_actor_type("adder", adder);
   return {troupe::net::plain_codec<atom_value, numbers>("atom, numbers")};
 }
 
@@ -376,6 +381,25 @@ BOOST_DATA_TEST_CASE(a_remote_group_can_be_joined, data::make(setups), setup) {
   const auto then = seen();
   self->send(group, 1);
   BOOST_TEST(comes_true([&] { return seen() > then; }));
+}
+
+BOOST_DATA_TEST_CASE(a_process_spawns_in_another_one, data::make(setups), setup) {
+  company c(setup);
+  c.server->bridge().publish(actor_cast<actor>(c.server->system().spawn_serv()), "SpawnServ");
+  const auto spawner = c.client->reach(*c.server, "SpawnServ");
+  const auto spawn = [&](const char* type, const message& arguments) {
+    return ask<strong_actor_ptr>(c.client->system(), spawner, spawn_atom_v, std::string(type), arguments,
+                                 std::set<std::string>{});
+  };
+
+  const auto made = spawn("adder", make_message(100));
+  BOOST_REQUIRE(made.value.has_value());
+  const auto far = actor_cast<actor>(*made.value);
+  BOOST_TEST(to_string(far.node()) == to_string(c.server->system().node()));
+  BOOST_TEST(ask<int>(c.client->system(), far, 5).value.value() == 105);
+  anon_send_exit(far, exit_reason::kill);
+
+  BOOST_TEST(!spawn("no such type", make_message()).value.has_value());
 }
 
 BOOST_DATA_TEST_CASE(only_pinned_actors_run_in_the_progress_thread, data::make(setups), setup) {
