@@ -3,6 +3,7 @@
 #include "runtime/core/limits.hpp"
 #include "runtime/core/segment_pool.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -16,14 +17,20 @@ segment_pool& pool() {
   return *only;
 }
 
+std::size_t capacity_of(std::size_t size) { return std::bit_ceil(std::max(size, segment_pool::alignment)); }
+
 } // namespace
 
 segment segment::allocate(std::size_t size) {
   if (size == 0) return {};
-  const auto capacity = std::bit_ceil(size < segment_pool::alignment ? segment_pool::alignment : size);
+  const auto capacity = capacity_of(size);
   return {std::shared_ptr<std::byte>(pool().take(capacity),
                                      [capacity](std::byte* memory) { pool().give_back(memory, capacity); }),
           size};
+}
+
+void segment::discard() const {
+  if (!empty()) segment_pool::discard(memory_.get(), capacity_of(size_));
 }
 
 segment segment::copy_of(std::span<const std::byte> bytes) {

@@ -23,6 +23,9 @@ class segment {
   std::size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
   std::span<const std::byte> bytes() const { return {memory_.get(), size_}; }
+  /// Gives the pages back to the system although somebody still holds this: its bytes read as zeros from then on, and
+  /// may be written. For whoever allocated it and cannot stop another from writing there.
+  void discard() const;
   /// For whoever allocated it, before anybody else holds it.
   std::span<std::byte> writable() const { return {memory_.get(), size_}; }
 

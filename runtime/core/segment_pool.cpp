@@ -87,6 +87,8 @@ void segment_pool::trim(freed& out) {
   }
 }
 
+void segment_pool::discard(std::byte* memory, std::size_t capacity) { ::madvise(memory, capacity, MADV_DONTNEED); }
+
 std::size_t segment_pool::held_bytes() const {
   const std::lock_guard lock(mutex_);
   return held_;

@@ -26,6 +26,8 @@ class segment_pool {
   std::byte* take(std::size_t capacity);
   void give_back(std::byte* memory, std::size_t capacity);
   std::size_t held_bytes() const;
+  /// The block stays where it is, as zeros: for memory that something may still write to, and nobody reads any more.
+  static void discard(std::byte* memory, std::size_t capacity);
 
  private:
   struct free_list {

@@ -43,6 +43,13 @@ class stream_order {
     if (queue.empty()) waiting_.erase(entry);
   }
 
+  /// Every frame that waits here or is being fetched.
+  template <class Visit>
+  void for_each(Visit&& visit) {
+    for (auto& [stream, queue] : waiting_)
+      for (auto& one : queue) visit(one.frame);
+  }
+
  private:
   std::unordered_map<stream_id, std::deque<held>> waiting_;
 };

@@ -252,11 +252,13 @@ void connections::feel_pulse(const peer_ptr& who) {
 awaitable<void> connections::watch(peer_ptr who, socket_ptr socket) {
   for (char heard = 1; heard;) {
     heard = co_await receive_signal(*socket);
-    if (who->tether != socket || who->state == peer_state::down) co_return;
+    if (who->tether != socket) co_return;
+    if (who->state == peer_state::down) continue;
     if (heard && who->pulse) who->pulse->on_sign(clock::now());
     if (heard == static_cast<char>(signal_byte::ping)) send_signal_now(*socket, signal_byte::pong);
   }
   who->ended = true;
+  if (who->state == peer_state::down) co_return bury(*who);
   hear_the_rest();
   down(who, gone(who->uri, who->leaving ? "has left" : "has ended, or the link to it has"));
 }
@@ -297,17 +299,31 @@ void connections::down(const peer_ptr& who, const error& why) {
   ++who->attempt;
   with_.table.remove(who);
   if (who->channel) with_.table.close_channel(*who->channel);
+  bool unfetched = false;
   {
     const spin_hold hold(with_.net.lock);
+    unfetched = who->out->close() && !who->ended;
     if (who->ended) who->out->take_back_segments();
-    who->out->close();
   }
   who->in->close();
   boost::system::error_code ignored;
-  if (who->tether) who->tether->close(ignored);
+  if (who->tether) unfetched ? (void)who->tether->shutdown(tcp_socket::shutdown_send, ignored) : hang_up(*who);
   log::debug("net: {} is gone: {}", who->uri, why.message);
   if (was_up || who->claimed) with_.listener.on_peer_down(who->id, why);
   tidy_up_soon();
+}
+
+/// What it was fetching when it went down was its own until it had ended, or hung up.
+void connections::bury(peer& who) {
+  hang_up(who);
+  const spin_hold hold(with_.net.lock);
+  who.out->take_back_segments();
+}
+
+void connections::hang_up(peer& who) {
+  boost::system::error_code ignored;
+  who.tether->close(ignored);
+  who.tether.reset();
 }
 
 /// A while after a peer has gone its process has ended, too, and its parent knows.

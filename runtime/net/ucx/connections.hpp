@@ -103,6 +103,8 @@ class connections {
   void part_from(const peer_ptr& who);
   void fail_now(peer_id id, const error& why);
   void down(const peer_ptr& who, const error& why);
+  void bury(peer& who);
+  static void hang_up(peer& who);
   void tidy_up_soon();
 
   parts with_;

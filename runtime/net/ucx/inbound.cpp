@@ -135,6 +135,14 @@ void inbound::finish(std::unique_ptr<fetch> done, ucs_status_t status) {
   message_done(done->stream, *done->place);
 }
 
+void inbound::close() {
+  closed_ = true;
+  order_.for_each([](const incoming_frame& kept) {
+    kept.meta.discard();
+    for (const auto& part : kept.segments) part.discard();
+  });
+}
+
 void inbound::message_done(stream_id stream, stream_order<incoming_frame>::held& place) {
   if (--place.frame.missing > 0) return;
   order_.fetched(stream, place, [this](incoming_frame& frame) { hand_over(frame); });

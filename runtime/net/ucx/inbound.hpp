@@ -53,8 +53,9 @@ class inbound : public std::enable_shared_from_this<inbound> {
   result<void> on_parcel(std::span<const std::byte> frames);
   result<void> on_bulk(std::span<const std::byte> announcement, const offer& what);
   result<void> on_piece(std::uint32_t message, const offer& what);
-  /// Nothing is handed over any more; fetches end where they are.
-  void close() { closed_ = true; }
+  /// Nothing is handed over any more. A fetch from a process that has ended may never end, so that its memory stays in
+  /// place, but empty.
+  void close();
 
  private:
   /// The bulk frame whose pieces come next.

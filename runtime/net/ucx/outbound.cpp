@@ -101,12 +101,17 @@ void outbound::stop_sending() {
 
 void outbound::take_back_segments() {
   for (auto& op : in_flight_) op.take_back_segments();
+  for (auto& op : wire_.forgotten)
+    if (op.forgotten_by == this) op.take_back_segments();
 }
 
-void outbound::close() {
+bool outbound::close() {
   stop_sending();
   endpoint_.close();
+  if (in_flight_.empty()) return false;
+  for (auto& op : in_flight_) op.forgotten_by = this;
   wire_.forgotten.splice(wire_.forgotten.end(), in_flight_); // their callbacks still come, or the worker ends
+  return true;
 }
 
 bool outbound::reserve(std::uint64_t bytes) {

@@ -51,8 +51,8 @@ class outbound : public std::enable_shared_from_this<outbound> {
   void stop_sending();
   /// The receiver's process has ended: without failure detection UCX would keep what it has not fetched for ever.
   void take_back_segments();
-  /// Whatever is not there yet is lost.
-  void close();
+  /// Whatever is not there yet is lost. True if UCX still holds something of ours.
+  bool close();
 
   /// A frame without segments that nothing has to wait for: leaves with the next flush, without a queue or memory of
   /// its own. False if it has to go through the queue.

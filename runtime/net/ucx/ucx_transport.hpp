@@ -18,9 +18,9 @@ struct ucx_options {
   std::string transports;         ///< as UCX_TLS, which wins; empty: what UCX finds
 };
 
-/// Binds the address; nobody is let in before start(). Unless UCX_NET_DEVICES says otherwise, UCX's own listeners are at
-/// the same interface (net_devices.hpp). Errors: bad_input when the address cannot be bound, unsupported when UCX finds nothing
-/// to work with.
+/// Binds the address; nobody is let in before start(). Unless UCX_NET_DEVICES says otherwise, UCX's own listeners are
+/// at the same interface (net_devices.hpp). Errors: bad_input when the address cannot be bound, unsupported when UCX
+/// finds nothing to work with.
 result<std::unique_ptr<transport>> make_ucx_transport(ucx_options how);
 
 } // namespace troupe::net

@@ -18,15 +18,17 @@ namespace troupe::net {
 /// The active messages of frame_format.hpp.
 enum class message_kind : unsigned { parcel = 1, bulk = 2, piece = 3, hot = 4 };
 
+class outbound;
+
 /// The bytes of a send; UCX may read them until it says it is done.
 struct wire_op : boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
   virtual ~wire_op() = default;
   /// Nobody will fetch them any more.
   virtual void take_back_segments() {}
+
+  const outbound* forgotten_by = nullptr; ///< of those in wire::forgotten
 };
 using wire_op_list = boost::intrusive::list<wire_op, boost::intrusive::constant_time_size<false>>;
-
-class outbound;
 
 struct wire {
   wire(ucx_worker& of, job_queue& queue) : worker(of), jobs(queue) {}

@@ -49,4 +49,16 @@ BOOST_AUTO_TEST_CASE(a_copy_has_the_same_bytes) {
   BOOST_TEST(std::ranges::equal(copy.bytes(), bytes));
 }
 
+BOOST_AUTO_TEST_CASE(discarded_bytes_are_zeros_that_may_be_written) {
+  for (const std::size_t size : {1u, 5'000u, 300'000u}) {
+    const auto kept = troupe::segment::allocate(size);
+    std::ranges::fill(kept.writable(), std::byte{7});
+    kept.discard();
+    BOOST_TEST(std::ranges::all_of(kept.bytes(), [](std::byte b) { return b == std::byte{0}; }));
+    std::ranges::fill(kept.writable(), std::byte{9});
+    BOOST_TEST((kept.bytes().back() == std::byte{9}));
+  }
+  troupe::segment().discard();
+}
+
 BOOST_AUTO_TEST_SUITE_END()
