@@ -7,8 +7,8 @@
 // Mapping   tiles of 256 rows x 128 outputs; two CTAs of a cluster take neighbouring outputs and multicast their common
 //           rows (L2 gives 32 KB a K block instead of 48); a producer warp keeps four K blocks in flight; each of two
 //           warpgroups owns 128 rows as two products of 64. They take turns at issuing, so that one scales a product
-//           while the other multiplies. Tiles of at most 128 rows take one product of each warpgroup, half the time, and
-//           come last
+//           while the other multiplies. Tiles of at most 128 rows take one product of each warpgroup, half the time,
+//           and come last
 // Invariant a row's bits depend on that row and W only: every accumulator row is its own chain, K blocks ascend
 // Measured  H200, L2-cold, 0.7-1.3 x 1024 rows an expert (0.93 of the multiplied rows are real):
 //           gate_up 365 us, 1209 TFLOP/s, down 209 us, 1071 TFLOP/s; in the same run without turns 398 and 222-225 us,
@@ -195,7 +195,7 @@ __global__ void __launch_bounds__(threads, 1)
   ptx::take_registers<232>();
   const int blocks = args.cols / block_k, scale_rows = (args.outputs + 127) / 128;
   const int group = __shfl_sync(~0u, threadIdx.x / 128, 0); // known to be the same for a warp
-  if (group == 1) your_turn(1); // the first warpgroup begins
+  if (group == 1) your_turn(1);                             // the first warpgroup begins
   int slot = 0;
   std::uint32_t parity = 0;
   for (tile t; walk.advance(t);) {
