@@ -197,7 +197,7 @@ __device__ void multiply(shared_layout<Tokens>& s, const float* weight_scales, i
     ptx::wgmma_wait<1>(); // promotion of the first half hides behind the product of the second
     promote<Tokens>(total[0], part[0], factor);
     ptx::wgmma_wait<0>();
-    if (lane == 0) ptx::mbarrier_arrive(&s.empty[slot]);
+    ptx::mbarrier_arrive(&s.empty[slot]); // every lane, since every lane has read scales that will be overwritten
     promote<Tokens>(total[1], part[1], factor);
     if (++slot == s.stages) slot = 0, parity ^= 1;
     scale = scale_next;
@@ -271,7 +271,7 @@ __global__ void __launch_bounds__(threads, 1)
   if (ptx::shared_address(raw) % 1024) __trap(); // swizzles assume it
   if (threadIdx.x == 0) {
     for (int i = 0; i < s.stages; ++i)
-      ptx::mbarrier_init(&s.full[i], 1), ptx::mbarrier_init(&s.empty[i], consumer_threads / 32);
+      ptx::mbarrier_init(&s.full[i], 1), ptx::mbarrier_init(&s.empty[i], consumer_threads);
     ptx::fence_barrier_init();
   }
   // What gate_up waits for says which rows there are; down knows, since gate_up waited for them before it let down

@@ -7,8 +7,9 @@
 //           a strip form a cluster and add their parts in order through distributed shared memory. Weights do not wait
 //           for the kernel before this one, activations do
 // Invariant K ranges follow from the matrix alone and parts are added in order: a row's bits do not depend on its batch
-// Measured  H200, L2-cold, graph replay (an empty kernel 2.6 us): 24576 x 1536 / 7168 x 16384: 1 token 15.5 / 36.7 us
-//           (0.52 / 0.69 of the limit), 64 tokens 21.8 / 43.1 us.
+// Measured  H200, L2-cold, graph replay: 24576 x 1536 / 7168 x 16384, 64 tokens: 19.0 / 42.4 us, 1 token 15.4 / 36.6 us
+//           (in the same run 22.9 / 42.7 and 16.2 / 36.8 us with one value a store and a way through the cluster also
+//           for a CTA that is alone). Without results 64 tokens take 4.5 us less, without tokens or factors 0.5
 // Rejected  parts read one float at a time from distributed shared memory: 32.8 us for 64 tokens; splits that balance
 //           the multiprocessors (2 and 7 of K, three CTAs an SM): 15.9 / 41.5, 28.5 / 48.2 us
 // Source    model-spec.md section 9
@@ -170,11 +171,14 @@ __global__ void __launch_bounds__(threads, 2)
         s.parts[i / 4 * 8 + lane % 4 * 2 + i % 2][m * 64 + warp * 16 + lane / 4 + i / 2 % 2 * 8] = total[m][i];
   }
   ptx::grid_launch_dependents();
-  ptx::cluster_sync();
+  if (splits > 1)
+    ptx::cluster_sync();
+  else
+    __syncthreads(); // alone
   if (threadIdx.x < consumer_threads)
     add_parts<consumer_threads, Tokens, strip_rows>(s.parts, args, first_token * std::size_t(args.y_pitch) + first_row,
                                                     first_row, min(Tokens, args.tokens - first_token), split, splits);
-  ptx::cluster_sync(); // nobody leaves while others read its parts
+  if (splits > 1) ptx::cluster_sync(); // nobody leaves while others read its parts
 }
 
 template <int Tokens>

@@ -6,15 +6,16 @@
 //           gives 128 bytes a cycle: 0.89 of the tensor core's peak at best
 // Mapping   tiles of 256 rows x 128 outputs; two CTAs of a cluster take neighbouring outputs and multicast their common
 //           rows (L2 gives 32 KB a K block instead of 48); a producer warp keeps four K blocks in flight; each of two
-//           warpgroups owns 128 rows as two products of 64, and scales one while the other warpgroup multiplies. Tiles
-//           of at most 128 rows take one product of each warpgroup, half the time, and come last
+//           warpgroups owns 128 rows as two products of 64. They take turns at issuing, so that one scales a product
+//           while the other multiplies. Tiles of at most 128 rows take one product of each warpgroup, half the time,
+//           and come last
 // Invariant a row's bits depend on that row and W only: every accumulator row is its own chain, K blocks ascend
 // Measured  H200, L2-cold, 0.7-1.3 x 1024 rows an expert (0.93 of the multiplied rows are real):
-//           gate_up 405 us, 1090 TFLOP/s (0.75 of the limit), down 220 us, 1017 TFLOP/s (0.70); cuBLASLt's 8192^3 with
-//           one scale for all 1462. Profiled before descriptors were uniform: tensor core 0.66 busy, L2 0.41
+//           gate_up 365 us, 1209 TFLOP/s, down 209 us, 1071 TFLOP/s; in the same run without turns 398 and 222-225 us,
+//           with turns but waiting for a K block between two products 375 and 213 us. Profiled with those (1.52 GHz):
+//           tensor core 0.78 busy while a multiprocessor is, against the 0.89 that shared memory allows
 // Rejected  no multicast: 7-10 % slower; output tiles before row tiles, evict-first weights: 5-10 % slower; warpgroups
-//           that issue only after the other's products ended: 850. Open: turns at issuing (as in MLA prefill) gave 1024
-//           against 942 right after other heavy work, not yet tested for its results
+//           that issue only after the other's products ended: 850 TFLOP/s
 // Source    model-spec.md section 9; two-level accumulation as in DeepSeek-V3 (arXiv 2412.19437, section 3.3.2)
 #include "kernels/cuda/common/cluster.cuh"
 #include "kernels/cuda/common/launch.cuh"
@@ -104,6 +105,12 @@ __device__ void produce(shared_layout& s, const CUtensorMap* x, const CUtensorMa
   }
 }
 
+// The two warpgroups issue their products in turns.
+__device__ void my_turn(int group) { ptx::named_barrier(1 + group, consumer_warps * 32); }
+__device__ void your_turn(int group) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(2 - group), "n"(consumer_warps * 32) : "memory");
+}
+
 using accumulator = float[2][64]; // two products of 64 rows x 128 outputs
 
 // Product m of warpgroup g is rows 64 (2 m + g) .. + 63: a tile of 128 rows or less is one product of each.
@@ -113,27 +120,31 @@ __device__ void multiply(shared_layout& s, int group, const float* weight_scales
   const int lane = threadIdx.x % 32, row = group * 64 + threadIdx.x % 128 / 32 * 16 + lane / 4;
   float scale = __ldg(weight_scales);
   slot = __shfl_sync(~0u, slot, 0); // known to be the same for a warp: descriptors stay in uniform registers
+  ptx::mbarrier_wait(&s.full[slot], parity);
   for (int k = 0; k < blocks; ++k) {
     const auto& from = s.ring[slot];
     const float scale_next = k + 1 < blocks ? __ldg(weight_scales + k + 1) : 0.0f;
-    ptx::mbarrier_wait(&s.full[slot], parity);
+    const int here = slot;
+    if (++slot == stages) slot = 0, parity ^= 1;
     const auto a = ptx::k_major_descriptor(from.rows[group * 64]), b = ptx::k_major_descriptor(from.outputs);
 #pragma unroll
     for (int m = 0; m < Products; ++m) {
       float part[64];
+      my_turn(group);
       ptx::wgmma_fence();
 #pragma unroll
       for (int step = 0; step < block_k / 32; ++step) // 32 bytes further = 2 in descriptor units; 128 rows = 1024
         ptx::wgmma_e4m3_n128(part, a + m * 1024 + step * 2, b + step * 2, step != 0);
       ptx::wgmma_commit();
+      your_turn(group);
       const float factor[2] = {scale * from.scales[row + m * 128], scale * from.scales[row + m * 128 + 8]};
+      if (m == Products - 1 && k + 1 < blocks) ptx::mbarrier_wait(&s.full[slot], parity); // behind the product
       ptx::wgmma_wait<0>();
-      if (m == Products - 1 && lane < 2) ptx::mbarrier_arrive_at(&s.empty[slot], lane);
+      if (m == Products - 1 && lane < 2) ptx::mbarrier_arrive_at(&s.empty[here], lane);
       ptx::pin(part);
 #pragma unroll
       for (int i = 0; i < 64; ++i) total[m][i] = fmaf(factor[i / 2 % 2], part[i], total[m][i]);
     }
-    if (++slot == stages) slot = 0, parity ^= 1;
     scale = scale_next;
   }
 }
@@ -184,6 +195,7 @@ __global__ void __launch_bounds__(threads, 1)
   ptx::take_registers<232>();
   const int blocks = args.cols / block_k, scale_rows = (args.outputs + 127) / 128;
   const int group = __shfl_sync(~0u, threadIdx.x / 128, 0); // known to be the same for a warp
+  if (group == 1) your_turn(1);                             // the first warpgroup begins
   int slot = 0;
   std::uint32_t parity = 0;
   for (tile t; walk.advance(t);) {
@@ -196,6 +208,7 @@ __global__ void __launch_bounds__(threads, 1)
       multiply<2>(s, group, scales_of, blocks, slot, parity, total);
     store(s, args, t, total);
   }
+  if (group == 0) my_turn(0); // takes up the other's last arrival
   ptx::cluster_sync();
 }
 

@@ -5,14 +5,19 @@
 //           scales [experts, H/128, rows_max]
 // Roofline  256 tokens, 8 choices and the shared expert, H = 7168: 3.7 MB in, 16.5 MB out: 4.4 us at 4.5 TB/s; an empty
 //           kernel takes 2.5 us, so that 8 us are out of reach for 256 tokens while rows are copied to their slots
-// Mapping   gate: one CTA a token, one thread an expert; an expert is chosen if fewer than k others beat it, so that
-//           nothing is serial.  permute: one CTA a token, which quantises its row into shared memory while the gate
-//           still runs, counts the choices before its own and bulk-copies the row to its slots; one more counts rows
+// Mapping   gate: one warp a token, eight experts a lane, the best of a warp k times.  permute: one CTA a token, which
+//           quantises its row into shared memory while the gate still runs, counts the choices before its own and
+//           bulk-copies the row to its slots; one more counts rows
 // Invariant all counts are integers: slots, weights and bytes are the same in every run
-// Measured  H200, L2-cold, graph replay, shared expert included: 1, 64, 128, 256 tokens: 10.0, 10.2, 13.2, 18.6 us;
-//           256 tokens: gate 7.9, with counting and quantising 14.4, scales + 1.0, rows + 5.3 (one tuning step earlier)
-// Rejected  16-byte stores of the rows instead of bulk copies: the same; unrolled IEEE divisions: 10 KB of cold code;
-//           kernels that divide L1 differently: + 17 us at 128 tokens, every multiprocessor must run empty in between
+// Measured  H200, L2-cold, graph replay, shared expert included, 1, 64, 128, 256 tokens: 10.7, 11.4, 13.6, 18.4 us on a
+//           machine whose empty kernel takes 4.3 us; alone gate 7.5-8.2, permute 8.6, 9.6, 11.7, 16.0. In the same run
+//           10.6, 11.8, 14.7, 20.1 us with a CTA a token in the gate, one thread an expert, without batches of loads in
+//           permute and with the shared expert's row after the gate. Of 256 tokens' time copies of rows are 6.5 us (2.5
+//           TB/s of writes), scattered scales 1.5; L2-warm the same within 0.3
+// Rejected  both in one kernel, gate beside quantising, CTAs meeting at a counter: 11.1, 11.9, 14.6, 19.6 us where two
+//           take 10.9, 11.6, 14.1, 18.3; rolled loops in the gate: + 1.3 us; 16-byte stores of the rows instead of bulk
+//           copies: the same; unrolled IEEE divisions: 10 KB of cold code; kernels that divide L1 differently: + 17 us
+//           at 128 tokens, every multiprocessor must run empty in between
 // Source    model-spec.md sections 7.2, 7.3 and 9
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/quantise.cuh"
@@ -21,131 +26,154 @@
 #include <cuda_bf16.h>
 #include <cuda_fp8.h>
 
+#include <climits>
+
 namespace troupe::cuda {
 namespace {
 
 constexpr int threads = 256;
 static_assert(threads == gate_experts_max, "one thread an expert");
 
+constexpr int per_lane = gate_experts_max / 32; // expert 32 j + lane is element j of a lane
+
 struct gate_memory {
-  alignas(16) float choice[gate_experts_max]; // b, -inf outside the kept groups
+  float choice[gate_experts_max + gate_experts_max / 32]; // b; padded, so that lanes may walk groups of 32
   float group[gate_experts_max];
-  float best[gate_experts_max], second[gate_experts_max]; // of each group
-  float exponential[gate_experts_max];
-  unsigned votes[threads / 32];
-  bool live[threads / 32]; // some expert of the warp may be chosen
+  int chosen[route_top_k_max];
   float weight[route_top_k_max];
 };
 
-/// How many of values[0..count) beat values[i]: larger, or equal with a lower index.
-__device__ int beaten_by(const float* values, int count, int i) {
-  const float mine = values[i];
-  int better = 0;
-#pragma unroll 4
-  for (int j = 0; j < count; ++j) better += values[j] > mine || (values[j] == mine && j < i);
-  return better;
-}
-
-/// The smallest float above x, for finite x and -inf.
-__device__ float nextafter_up(float x) {
-  const int bits = __float_as_int(x);
-  return x == 0 ? __int_as_float(1) : __int_as_float(bits + (bits >= 0 ? 1 : -1));
-}
-
-/// The same among all experts, a warp's 32 at a time.
-__device__ int beaten_among_all(const gate_memory& m, int experts, float mine) {
-  int better = 0;
-  for (int first = 0; first < experts; first += 32) {
-    if (!m.live[first / 32]) continue;
-    const float above = nextafter_up(mine); // v >= above: v beats mine, as an equal v of a lower index does
-#pragma unroll 2
-    for (int j = 0; j < 32; j += 4) {
-      const float4 v = *reinterpret_cast<const float4*>(&m.choice[first + j]);
-      const int lower = int(threadIdx.x) - (first + j); // how many of the four have a lower index
-      better += (v.x >= (lower > 0 ? mine : above)) + (v.y >= (lower > 1 ? mine : above)) +
-                (v.z >= (lower > 2 ? mine : above)) + (v.w >= (lower > 3 ? mine : above));
-    }
-  }
-  return better;
-}
-
-template <bool Softmax>
-__device__ float score_of(const route_config& c, gate_memory& m, float logit) {
-  if constexpr (!Softmax) return 1.0f / (1.0f + expf(-logit));
-  m.choice[threadIdx.x] = logit;
-  __syncthreads();
-  float peak = -INFINITY, sum = 0;
-  for (int e = 0; e < c.experts; ++e) peak = fmaxf(peak, m.choice[e]);
-  m.exponential[threadIdx.x] = expf(logit - peak);
-  __syncthreads();
-  for (int e = 0; e < c.experts; ++e) sum += m.exponential[e]; // in order, by every thread alike
-  return m.exponential[threadIdx.x] / sum;
-}
+__device__ int padded(int e) { return e + e / 32; }
 
 /// Floats as integers of the same order.
 __device__ int ordered(float x) {
   const int bits = __float_as_int(x);
   return bits >= 0 ? bits : bits ^ 0x7FFFFFFF;
 }
-__device__ float unordered(int key) { return __int_as_float(key >= 0 ? key : key ^ 0x7FFFFFFF); }
 
-/// The two largest of a warp's values.
-__device__ void best_of_warp(float value, float& best, float& second) {
-  const int key = ordered(value), first = __reduce_max_sync(~0u, key);
-  const int at = __ffs(__ballot_sync(~0u, key == first)) - 1;
-  best = unordered(first);
-  second = unordered(__reduce_max_sync(~0u, int(threadIdx.x % 32) == at ? ordered(-INFINITY) : key));
+__device__ float sum_of_warp(float x) {
+#pragma unroll
+  for (int d = 16; d; d /= 2) x += __shfl_xor_sync(~0u, x, d);
+  return x;
 }
 
-/// Whether the group of expert `e` is kept; needs m.choice of all experts.
-__device__ bool group_kept(const route_config& c, gate_memory& m, int e) {
-  const int size = c.experts / c.groups, group = e / size;
-  if (size == 32) {
-    float best, second;
-    best_of_warp(m.choice[e], best, second);
-    if (e % 32 == 0) m.best[group] = best, m.second[group] = second;
-  } else if (e < c.experts) {
-    const int rank = beaten_by(m.choice + group * size, size, e % size);
-    if (rank == 0) m.best[group] = m.choice[e];
-    if (rank == 1) m.second[group] = m.choice[e];
-  }
-  __syncthreads();
-  if (e < c.groups) m.group[e] = m.best[e] + (c.pair_scores ? m.second[e] : 0.0f);
-  __syncthreads();
-  return e < c.experts && beaten_by(m.group, c.groups, group) < c.groups_kept;
-}
-
+/// Logits, -inf where there is no expert, become scores.
 template <bool Softmax>
-__global__ void __launch_bounds__(threads) gate_kernel(const gate_permute_args args) {
+__device__ void score(float (&s)[per_lane]) {
+  if constexpr (Softmax) {
+    float peak = s[0], sum = 0;
+#pragma unroll
+    for (int j = 1; j < per_lane; ++j) peak = fmaxf(peak, s[j]);
+#pragma unroll
+    for (int d = 16; d; d /= 2) peak = fmaxf(peak, __shfl_xor_sync(~0u, peak, d));
+#pragma unroll
+    for (int j = 0; j < per_lane; ++j) sum += s[j] = expf(s[j] - peak);
+    sum = sum_of_warp(sum);
+#pragma unroll
+    for (int j = 0; j < per_lane; ++j) s[j] /= sum;
+  } else {
+#pragma unroll
+    for (int j = 0; j < per_lane; ++j) {
+      const float y = 1.0f + expf(s[j] < -88.0f ? 88.0f : -s[j]); // finite, unless the logit is not a number
+      s[j] = divide(1.0f, y, ptx::reciprocal_approx(y));
+    }
+  }
+}
+
+/// Experts outside the kept groups get -inf. A lane walks a group.
+__device__ void keep_groups(const route_config& c, gate_memory& m, float (&choice)[per_lane]) {
+  const int lane = threadIdx.x, size = c.experts / c.groups;
+#pragma unroll
+  for (int j = 0; j < per_lane; ++j) m.choice[padded(32 * j + lane)] = choice[j];
+  __syncwarp();
+  for (int g = lane; g < c.groups; g += 32) {
+    float best = -INFINITY, second = -INFINITY;
+#pragma unroll 4
+    for (int i = g * size; i < (g + 1) * size; ++i) {
+      const float v = m.choice[padded(i)];
+      second = fmaxf(second, fminf(best, v)), best = fmaxf(best, v);
+    }
+    m.group[g] = best + (c.pair_scores ? second : 0.0f);
+  }
+  __syncwarp();
+  for (int g = lane; g < c.groups; g += 32) {
+    const float mine = m.group[g];
+    int better = 0;
+#pragma unroll 4
+    for (int other = 0; other < c.groups; ++other)
+      better += m.group[other] > mine || (m.group[other] == mine && other < g);
+    if (better >= c.groups_kept)
+      for (int i = g * size; i < (g + 1) * size; ++i) m.choice[padded(i)] = -INFINITY;
+  }
+  __syncwarp();
+#pragma unroll
+  for (int j = 0; j < per_lane; ++j) choice[j] = m.choice[padded(32 * j + lane)];
+}
+
+/// The top_k largest, the lowest index among equals: bit j of a lane's result says that its element j is one of them.
+__device__ unsigned choose(const route_config& c, const float (&choice)[per_lane]) {
+  const int lane = threadIdx.x;
+  int key[per_lane];
+  unsigned open = 0, chosen = 0;
+#pragma unroll
+  for (int j = 0; j < per_lane; ++j) {
+    key[j] = ordered(choice[j]);
+    open |= unsigned(32 * j + lane < c.experts) << j;
+  }
+  for (int k = 0; k < c.top_k; ++k) {
+    int best = INT_MIN, expert = INT_MAX;
+#pragma unroll
+    for (int j = 0; j < per_lane; ++j) best = max(best, open >> j & 1 ? key[j] : INT_MIN);
+    best = __reduce_max_sync(~0u, best);
+#pragma unroll
+    for (int j = per_lane - 1; j >= 0; --j)
+      if (open >> j & 1 && key[j] == best) expert = 32 * j + lane;
+    expert = __reduce_min_sync(~0u, expert);
+    const unsigned bit = expert % 32 == lane ? 1u << expert / 32 : 0;
+    open &= ~bit, chosen |= bit;
+  }
+  return chosen;
+}
+
+/// A warp a token.
+template <bool Softmax>
+__global__ void __launch_bounds__(32) gate_kernel(const gate_permute_args args) {
   __shared__ gate_memory m;
   const auto& c = args.route;
-  const int e = threadIdx.x, token = blockIdx.x, choices = c.top_k + args.shared;
-  const float bias = args.bias && e < c.experts ? args.bias[e] : 0.0f; // a weight: older than any kernel
+  const int lane = threadIdx.x, token = blockIdx.x;
+  float scores[per_lane], choice[per_lane];
+#pragma unroll
+  for (int j = 0; j < per_lane; ++j) // a weight: older than any kernel
+    choice[j] = args.bias && 32 * j + lane < c.experts ? args.bias[32 * j + lane] : 0.0f;
   ptx::grid_dependency_wait();
   ptx::grid_launch_dependents();
-  const float logit = e < c.experts ? args.logits[std::size_t(token) * c.experts + e] : -INFINITY;
-  const float score = score_of<Softmax>(c, m, logit);
-  m.choice[e] = e < c.experts ? score + bias : -INFINITY;
-  m.second[e] = -INFINITY; // a group of one
-  __syncthreads();
-  const bool kept = c.limited ? group_kept(c, m, e) : e < c.experts;
-  if (!kept) m.choice[e] = -INFINITY;
-  const bool live = __any_sync(~0u, kept);
-  if (e % 32 == 0) m.live[e / 32] = live;
-  __syncthreads();
-  const bool mine = live && e < c.experts && beaten_among_all(m, c.experts, m.choice[e]) < c.top_k;
-  const unsigned votes = __ballot_sync(~0u, mine);
-  if (e % 32 == 0) m.votes[e / 32] = votes;
-  __syncthreads();
-  int place = __popc(votes & ((1u << (e % 32)) - 1));
-  for (int w = 0; w < e / 32; ++w) place += __popc(m.votes[w]);
-  if (mine && place < c.top_k) m.weight[place] = score; // NaN logits may be chosen beyond top_k
-  __syncthreads();
-  if (!mine || place >= c.top_k) return;
+#pragma unroll
+  for (int j = 0; j < per_lane; ++j) {
+    const int e = 32 * j + lane;
+    scores[j] = e < c.experts ? args.logits[std::size_t(token) * c.experts + e] : -INFINITY;
+  }
+  score<Softmax>(scores);
+#pragma unroll
+  for (int j = 0; j < per_lane; ++j) choice[j] += scores[j];
+  if (c.limited) keep_groups(c, m, choice);
+  const unsigned chosen = choose(c, choice);
+  int place = 0;
+#pragma unroll
+  for (int j = 0; j < per_lane; ++j) {
+    const unsigned votes = __ballot_sync(~0u, chosen >> j & 1);
+    if (chosen >> j & 1) {
+      const int p = place + __popc(votes & ((1u << lane) - 1));
+      m.chosen[p] = 32 * j + lane, m.weight[p] = scores[j];
+    }
+    place += __popc(votes);
+  }
+  __syncwarp();
+  if (lane >= c.top_k) return;
   float sum = 1e-20f;
   for (int j = 0; j < c.top_k; ++j) sum += m.weight[j];
-  args.chosen[std::size_t(token) * c.top_k + place] = e;
-  args.weights[std::size_t(token) * choices + place] = (c.normalise ? score / sum : score) * c.scaling;
+  args.chosen[std::size_t(token) * c.top_k + lane] = m.chosen[lane];
+  args.weights[std::size_t(token) * (c.top_k + args.shared) + lane] =
+      (c.normalise ? m.weight[lane] / sum : m.weight[lane]) * c.scaling;
 }
 
 struct permute_memory {
@@ -153,7 +181,6 @@ struct permute_memory {
   int count[route_top_k_max];             // of earlier tokens with the same choice
   std::int8_t place_of[gate_experts_max]; // of an expert among this token's choices, or -1
   int expert[route_top_k_max];
-  int slot[route_top_k_max + 1];
   float scale[gate_experts_max]; // of each 128 channels
 };
 
@@ -183,67 +210,103 @@ __device__ void quantise_row(const uint4* x, int hidden, std::uint8_t* q, permut
   }
 }
 
+/// Chosen experts `first` + threads * u + this thread's, -1 behind the last: loads that share one memory latency. They
+/// must not stand among atomics, which they cannot pass.
+constexpr int batch = 8;
+__device__ void load_chosen(const int* chosen, int first, int count, int (&expert)[batch]) {
+#pragma unroll
+  for (int u = 0; u < batch; ++u) {
+    const int i = first + u * threads + int(threadIdx.x);
+    expert[u] = i < count ? chosen[i] : -1;
+  }
+}
+
 /// Rows of every expert, by the CTA after the last token's.
 __device__ void count_rows(const gate_permute_args& args) {
   __shared__ int rows[gate_experts_max];
   rows[threadIdx.x] = 0;
   __syncthreads();
-  for (int i = threadIdx.x; i < args.tokens * args.route.top_k; i += threads) atomicAdd(&rows[args.chosen[i]], 1);
+  const int count = args.tokens * args.route.top_k;
+  for (int first = 0; first < count; first += batch * threads) {
+    int expert[batch];
+    load_chosen(args.chosen, first, count, expert);
+#pragma unroll
+    for (int u = 0; u < batch; ++u)
+      if (expert[u] >= 0) atomicAdd(&rows[expert[u]], 1);
+  }
   __syncthreads();
   if (int(threadIdx.x) < args.route.experts) args.rows[threadIdx.x] = rows[threadIdx.x];
   if (args.shared && threadIdx.x == 0) args.rows[args.route.experts] = args.tokens;
+}
+
+/// Fills m.expert with the token's choices and m.count with the earlier tokens of the same choice.
+__device__ void count_earlier(const gate_permute_args& args, int token, permute_memory& m) {
+  const int top_k = args.route.top_k, count = token * top_k;
+  const bool chooses = int(threadIdx.x) < top_k;
+  const int own = chooses ? args.chosen[count + threadIdx.x] : 0;
+  int expert[batch];
+  load_chosen(args.chosen, 0, count, expert);
+  if (chooses) m.expert[threadIdx.x] = own, m.place_of[own] = static_cast<std::int8_t>(threadIdx.x);
+  __syncthreads();
+  for (int first = 0;;) {
+#pragma unroll
+    for (int u = 0; u < batch; ++u)
+      if (expert[u] >= 0)
+        if (const int j = m.place_of[expert[u]]; j >= 0) atomicAdd(&m.count[j], 1);
+    if ((first += batch * threads) >= count) break;
+    load_chosen(args.chosen, first, count, expert);
+  }
+  __syncthreads();
+}
+
+/// A warp writes the row and its scales to a slot of an expert.
+__device__ void store_row(const ffn_shape& shape, const ffn_workspace& ws, const std::uint8_t* q, const float* scales,
+                          int expert, int slot) {
+  const int lane = threadIdx.x % 32, groups = shape.hidden / 128;
+  if (lane == 0)
+    ptx::store_line(ws.inputs + (std::size_t(expert) * shape.rows_max + slot) * shape.hidden, q, shape.hidden);
+  float* to = ws.input_scales + std::size_t(expert) * groups * shape.rows_max + slot;
+#pragma unroll 1
+  for (int g = lane; g < groups; g += 32) to[std::size_t(g) * shape.rows_max] = scales[g];
 }
 
 __global__ void __launch_bounds__(threads)
     permute_kernel(const ffn_shape shape, const gate_permute_args args, const ffn_workspace ws) {
   extern __shared__ __align__(16) std::uint8_t q[]; // the row, quantised; then as it came
   __shared__ permute_memory m;
-  const int token = blockIdx.x, top_k = args.route.top_k, choices = top_k + args.shared, hidden = shape.hidden;
-  auto* x = reinterpret_cast<uint4*>(q + hidden);
+  const int token = blockIdx.x, top_k = args.route.top_k, choices = top_k + args.shared, warp = threadIdx.x / 32;
+  auto* x = reinterpret_cast<uint4*>(q + shape.hidden);
   if (token < args.tokens && threadIdx.x == 0) { // x is older than the gate's input: the gate waited for both
     ptx::mbarrier_init(&m.loaded, 1);
     ptx::fence_barrier_init();
-    ptx::mbarrier_expect_bytes(&m.loaded, 2 * hidden);
-    ptx::copy_line(x, args.x + std::size_t(token) * hidden, 2 * hidden, &m.loaded);
+    ptx::mbarrier_expect_bytes(&m.loaded, 2 * shape.hidden);
+    ptx::copy_line(x, args.x + std::size_t(token) * shape.hidden, 2 * shape.hidden, &m.loaded);
   }
   if (threadIdx.x < route_top_k_max) m.count[threadIdx.x] = 0;
   m.place_of[threadIdx.x] = -1;
   __syncthreads();
   if (token < args.tokens) {
     ptx::mbarrier_wait(&m.loaded, 0);
-    quantise_row(x, hidden, q, m);
+    quantise_row(x, shape.hidden, q, m);
     ptx::fence_async_proxy(); // the copy engine will read the row
+    __syncthreads();
+    // Its slot is known, and who read it last is older than the gate.
+    if (args.shared && warp == 0) store_row(shape, ws, q, m.scale, args.route.experts, token);
   }
   ptx::grid_dependency_wait();
   ptx::grid_launch_dependents();
   if (token == args.tokens) return count_rows(args);
-  if (const int j = threadIdx.x; j < top_k) {
-    const int expert = args.chosen[token * top_k + j];
-    m.expert[j] = expert, m.place_of[expert] = static_cast<std::int8_t>(j);
+  count_earlier(args, token, m);
+  for (int j = warp; j < choices; j += threads / 32) {
+    const bool shared = j == top_k;
+    const int expert = shared ? args.route.experts : m.expert[j], slot = shared ? token : m.count[j];
+    if (!shared) store_row(shape, ws, q, m.scale, expert, slot);
+    if (threadIdx.x % 32 != 0) continue;
+    args.token_of[expert * shape.rows_max + slot] = token;
+    args.slot_of[token * choices + j] = expert * shape.rows_max + slot;
+    if (shared) args.weights[token * choices + j] = 1.0f;
   }
-  __syncthreads();
-#pragma unroll 4
-  for (int i = threadIdx.x; i < token * top_k; i += threads)
-    if (const int j = m.place_of[args.chosen[i]]; j >= 0) atomicAdd(&m.count[j], 1);
-  __syncthreads();
-  if (const int j = threadIdx.x; j < choices) {
-    const int slot =
-        j < top_k ? m.expert[j] * shape.rows_max + m.count[j] : args.route.experts * shape.rows_max + token;
-    m.slot[j] = slot;
-    ptx::store_line(ws.inputs + std::size_t(slot) * hidden, q, hidden);
-    args.token_of[slot] = token;
-    args.slot_of[token * choices + j] = slot;
-    if (j == top_k) args.weights[token * choices + j] = 1.0f;
-  }
-  __syncthreads();
-  const int groups = hidden / 128;
-  for (int j = threadIdx.x / 32; j < choices; j += threads / 32) {
-    const int expert = j < top_k ? m.expert[j] : args.route.experts, slot = m.slot[j] - expert * shape.rows_max;
-    float* to = ws.input_scales + std::size_t(expert) * groups * shape.rows_max + slot;
-#pragma unroll 1
-    for (int g = threadIdx.x % 32; g < groups; g += 32) to[std::size_t(g) * shape.rows_max] = m.scale[g];
-  }
-  if (int(threadIdx.x) < choices) ptx::wait_stored();
+  if (threadIdx.x % 32 == 0) ptx::wait_stored();
 }
 
 } // namespace
@@ -255,8 +318,7 @@ cudaError_t gate_rows(const gate_permute_args& args, cudaStream_t stream) {
       (c.limited && c.groups_kept * (c.experts / c.groups) < c.top_k))
     return cudaErrorInvalidValue;
   if (args.tokens == 0) return cudaSuccess;
-  return launch_dependent(c.softmax ? gate_kernel<true> : gate_kernel<false>, {dim3(args.tokens), threads}, stream,
-                          args);
+  return launch_dependent(c.softmax ? gate_kernel<true> : gate_kernel<false>, {dim3(args.tokens), 32}, stream, args);
 }
 
 cudaError_t permute_quantise(const ffn_shape& shape, const gate_permute_args& args, const ffn_workspace& ws,
