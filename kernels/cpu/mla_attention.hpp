@@ -3,6 +3,7 @@
 // 256 positions in position order, whatever the chunk, the batch or the threads.
 #pragma once
 
+#include "kernels/cache_format.hpp"
 #include "kernels/cpu/matrix.hpp"
 
 #include <cstdint>
@@ -20,6 +21,7 @@ struct mla_shape {
   std::int64_t value = 0;  ///< d_v
   std::int64_t latent = 0; ///< r_kv
   float scale = 1;         ///< multiplies the scores before softmax
+  cache_format cache = cache_format::plain;
 
   std::int64_t entry() const { return latent + rope; } ///< elements cached per token
 };
@@ -41,10 +43,10 @@ class mla_weights {
   std::vector<matrix> value_;
 };
 
-/// Bytes of one cached token of one layer: bf16 elements for bfloat16, fp32 for float32.
+/// Bytes of one cached token of one layer; in the plain format of bf16 elements for bfloat16, fp32 for float32.
 std::int64_t cache_entry_bytes(const mla_shape& shape, compute_type compute);
 /// Stores one token: `latent` (normed c, shape.latent floats) and `rope` (rotated key, shape.rope floats), rounded to
-/// the cache's type, at slot position % 64 of page `page` of the layer's pool [pages][64][entry].
+/// the cache's format, at slot position % 64 of page `page` of the layer's pool [pages][64][entry].
 void write_cache_entry(const mla_shape& shape, compute_type compute, std::byte* pool, std::int64_t page,
                        std::int64_t position, const float* latent, const float* rope);
 

@@ -34,6 +34,9 @@ struct attention_pass {
   std::int64_t query_block_bytes() const { return entry_tiles * tile_bytes_of(activation_type(t)); }
 };
 
+/// The channels of a cached entry as activations, [latent | rope] of pass.element_bytes each.
+void read_cache_entry(const attention_pass& pass, const std::byte* from, std::byte* to);
+
 /// Up to lanes_max consecutive lanes of one sequence.
 struct lane_group {
   const mla_sequence* sequence;
