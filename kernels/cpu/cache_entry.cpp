@@ -1,4 +1,4 @@
-// The cached entry of a token: written in the format of the shape, read as activations.
+// The cached entry of a token: written in the format of the cache, read as activations.
 #include "kernels/cpu/bf16.hpp"
 #include "kernels/cpu/mla_lanes.hpp"
 
@@ -59,20 +59,20 @@ void read_bf16(const std::byte* from, std::int64_t count, std::int64_t element_b
 
 } // namespace
 
-std::int64_t cache_entry_bytes(const mla_shape& shape, compute_type compute) {
-  return cache_entry_bytes(shape.cache, shape.latent, shape.rope, compute == compute_type::bfloat16 ? 2 : 4);
+std::int64_t cache_entry_bytes(const mla_shape& shape, cache_type type) {
+  return cache_entry_bytes(type.format, shape.latent, shape.rope, type.compute == compute_type::bfloat16 ? 2 : 4);
 }
 
-void write_cache_entry(const mla_shape& shape, compute_type compute, std::byte* pool, std::int64_t page,
-                       std::int64_t position, const float* latent, const float* rope) {
-  const auto entry_bytes = cache_entry_bytes(shape, compute);
+void write_cache_entry(const mla_shape& shape, cache_type type, std::byte* pool, std::int64_t page, std::int64_t position,
+                       const float* latent, const float* rope) {
+  const auto entry_bytes = cache_entry_bytes(shape, type);
   auto* to = pool + (page * cache_page_tokens + position % cache_page_tokens) * entry_bytes;
-  if (shape.cache == cache_format::fp8_ds_mla) {
+  if (type.format == cache_format::fp8_ds_mla) {
     const code_entry entry(shape, to);
     for (std::int64_t g = 0; g < shape.latent / cache_group; ++g)
       write_codes(latent + g * cache_group, entry.codes + g * cache_group, entry.scales + g * 4);
     to_bf16(rope, reinterpret_cast<std::uint16_t*>(entry.rope), shape.rope);
-  } else if (compute == compute_type::float32) {
+  } else if (type.compute == compute_type::float32) {
     std::memcpy(to, latent, shape.latent * sizeof(float));
     std::memcpy(to + shape.latent * sizeof(float), rope, shape.rope * sizeof(float));
   } else {
@@ -84,7 +84,7 @@ void write_cache_entry(const mla_shape& shape, compute_type compute, std::byte* 
 
 void read_cache_entry(const attention_pass& pass, const std::byte* from, std::byte* to) {
   const auto& shape = pass.shape;
-  if (shape.cache == cache_format::fp8_ds_mla) {
+  if (pass.format == cache_format::fp8_ds_mla) {
     const code_entry entry(shape, from);
     for (std::int64_t g = 0; g < shape.latent / cache_group; ++g)
       read_codes(entry.codes + g * cache_group, entry.scales + g * 4, pass.element_bytes,

@@ -49,6 +49,12 @@ struct shared_layout {
 // Named barriers: what one warpgroup waits for from the other.
 enum { peak_of_first = 1, p_of_second, p_of_first, sums };
 
+// The i-th half of a pair of pages that consumers free.
+struct freed_half {
+  int buffer, half;
+  __device__ explicit freed_half(int i) : buffer(i % 2), half((i + 1) / 2 % 2) {}
+};
+
 // Columns 4..7 are freed by warpgroup 1, columns 0..3 by warpgroup 0; the rope box with the warpgroup that reads P
 // there.
 __device__ void load_half(shared_layout& s, const CUtensorMap* cache, int page, int buffer, int half) {
@@ -77,8 +83,8 @@ __device__ void produce(shared_layout& s, const CUtensorMap* q, const CUtensorMa
   std::uint32_t parity = 1;
   for (int page = first; page < last; page += 2, parity ^= 1) {
     const int pages[2] = {table[page], table[min(page + 1, last - 1)]};
-    const int order[4][2] = {{0, 0}, {1, 1}, {0, 1}, {1, 0}}; // as the consumers free them
-    for (const auto& [buffer, half] : order) {
+    for (int i = 0; i < 4; ++i) {
+      const auto [buffer, half] = freed_half(i);
       ptx::mbarrier_wait(&s.empty[buffer][half], parity);
       load_half(s, cache, pages[buffer], buffer, half);
     }
@@ -311,7 +317,7 @@ struct page_source {
 };
 template <>
 struct page_source<cache_format::fp8_ds_mla> {
-  static constexpr int arrivals = fp8_pages::arrivals, producer_registers = 104, consumer_registers = 200;
+  static constexpr int arrivals = fp8_pages::arrivals, producer_registers = 88, consumer_registers = 208;
 };
 
 /// `cache_map` is of whole entries, in fp8_ds_mla of their rotated channels.
@@ -338,15 +344,13 @@ __global__ void __launch_bounds__(threads, 1)
   const split_plan plan(args, length);
   if (split >= plan.count) return;
   const int first = min(split * plan.pages_each, pages), last = min(first + plan.pages_each, pages);
-  const int* table = args.tables + std::size_t(request) * args.table_pages;
   if (threadIdx.x >= consumer_threads) {
     ptx::give_registers<page_source<Format>::producer_registers>();
-    if constexpr (Format == cache_format::fp8_ds_mla) {
-      if (first < last)
-        fp8_pages::produce(s, &cache_map, static_cast<const std::uint8_t*>(args.cache), table, first, last);
-    } else if (threadIdx.x == consumer_threads) {
+    const int* table = args.tables + std::size_t(request) * args.table_pages;
+    if constexpr (Format == cache_format::fp8_ds_mla)
+      fp8_pages::produce<freed_half>(s, &cache_map, static_cast<const std::uint8_t*>(args.cache), table, first, last);
+    else if (threadIdx.x == consumer_threads)
       produce(s, &q_map, &cache_map, table, request * rows + first_row, first, last);
-    }
     return;
   }
   ptx::take_registers<page_source<Format>::consumer_registers>();

@@ -29,71 +29,86 @@ struct half_page {
   float scale;
 };
 
-// Eight lanes take four pieces each of an even and of an odd position, whose swizzled chunks differ in their lowest
-// bit: stores meet no bank twice.
-__device__ inline int lane() { return threadIdx.x % 32; }
-__device__ inline int lane_piece() { return lane() % 4; }      // of a box
-__device__ inline int lane_position() { return lane() / 4 % 2; } // of a pair
-__device__ inline int lane_box() { return lane() / 8; }         // of a half
-__device__ inline int warp_position() { return threadIdx.x / 32 % warps * warp_positions; }
+/// Where a lane works. Eight lanes take four pieces each of an even and of an odd position, whose swizzled chunks differ
+/// in their lowest bit: stores meet no bank twice. Found anew for every half page: kept around the loop it would cost
+/// registers that hold codes.
+struct lane_place {
+  int lane, warp_position; ///< first position of the warp
+  __device__ lane_place() {
+    const auto thread = ptx::opaque(threadIdx.x);
+    lane = thread % 32, warp_position = thread / 32 % warps * warp_positions;
+  }
+  __device__ int piece() const { return lane % 4; }        ///< of a box
+  __device__ int position() const { return lane / 4 % 2; } ///< of a pair
+  __device__ int box() const { return lane / 8; }          ///< of a half
+};
 
 __device__ inline void fetch(half_page& h, const std::uint8_t* cache, int page, int half) {
-  const auto* first = cache + (std::size_t(page) * mla_page + warp_position()) * entry_bytes;
-  const auto* from =
-      first + lane_position() * entry_bytes + (half * half_boxes + lane_box()) * 64 + lane_piece() * 16;
+  const lane_place at;
+  const auto* first = cache + (std::size_t(page) * mla_page + at.warp_position) * entry_bytes;
+  const auto* from = first + (at.position() * entry_bytes + (half * half_boxes + at.box()) * 64 + at.piece() * 16);
 #pragma unroll
   for (int i = 0; i < warp_positions / 2; ++i)
     h.codes[i] = __ldg(reinterpret_cast<const uint4*>(from + 2 * i * entry_bytes));
-  h.scale = __ldg(reinterpret_cast<const float*>(first + lane() / 2 * entry_bytes + mla_latent) + half * 2 + lane() % 2);
+  const int scale = at.lane / 2 * entry_bytes + mla_latent + (half * 2 + at.lane % 2) * 4;
+  h.scale = __ldg(reinterpret_cast<const float*>(first + scale));
 }
 
 template <class Page>
 __device__ void widen(const half_page& h, Page& page, int half) {
+  const lane_place at;
   const std::uint32_t factors = mma::widen_factor(h.scale);
-  auto* to = page.box[half * half_boxes + lane_box()] + (warp_position() + lane_position()) * box_line_bytes;
+  const int scale_lane = at.position() * 2 + at.lane / 16;
+  // Chunk c of position p lies at chunk c ^ (p % 8): a warp's positions start at multiples of 8, lines at 128 bytes.
+  const auto* line = page.box[half * half_boxes + at.box()] + (at.warp_position + at.position()) * box_line_bytes;
+  const auto to = ptx::shared_address(line) + ((2 * at.piece()) ^ at.position()) * 16;
 #pragma unroll
   for (int i = 0; i < warp_positions / 2; ++i) {
-    const std::uint32_t factor = __shfl_sync(~0u, factors, (2 * i + lane_position()) * 2 + lane() / 16);
-    const int chunk = (2 * lane_piece()) ^ (2 * i % 8 + lane_position()); // positions of a warp start at multiples of 8
-    auto* line = to + 2 * i * box_line_bytes;
+    const std::uint32_t factor = __shfl_sync(~0u, factors, scale_lane + 4 * i);
     const auto& c = h.codes[i];
-    *reinterpret_cast<uint4*>(line + chunk * 16) = mma::widen(c.x, c.y, factor);
-    *reinterpret_cast<uint4*>(line + (chunk ^ 1) * 16) = mma::widen(c.z, c.w, factor);
+    const auto chunk = (to ^ (2 * i % 8 * 16)) + 2 * i * box_line_bytes;
+    ptx::store_shared(chunk, mma::widen(c.x, c.y, factor));
+    ptx::store_shared(chunk ^ 16, mma::widen(c.z, c.w, factor));
   }
 }
 
 /// Arrivals at a latent box's `full` barrier.
 inline constexpr int arrivals = warps;
 
-/// Runs in all threads of the producer warpgroup. `rope` maps the rotated channels of all entries.
-template <class Shared>
+/// Runs in all threads of the producer warpgroup. `rope` maps the rotated channels of all entries; halves of a pair of
+/// pages are filled in the order in which consumers free them, the i-th being Freed(i).buffer and .half.
+template <class Freed, class Shared>
 __device__ void produce(Shared& s, const CUtensorMap* rope, const std::uint8_t* cache, const int* table, int first,
                         int last) {
+  if (first >= last) return;
   const auto page_at = [&](int i) { return table[min(i, last - 1)]; };
   std::uint32_t parity = 1;
-  const auto pass_on = [&](const half_page& h, int page, int buffer, int half) {
-    ptx::mbarrier_wait(&s.empty[buffer][half], parity);
-    auto* full = s.full[buffer];
+  const auto pass_on = [&](const half_page& h, int page, Freed at) {
+    ptx::mbarrier_wait(&s.empty[at.buffer][at.half], parity);
+    auto* full = s.full[at.buffer];
     constexpr int rope_box = mla_entry / 64 - 1;
-    if (half != buffer && threadIdx.x % (warps * 32) == 0) {
-      ptx::mbarrier_expect_bytes(&full[rope_box], sizeof(s.page[buffer].box[rope_box]));
-      ptx::copy_tile(s.page[buffer].box[rope_box], rope, &full[rope_box], 0, page * mla_page, ptx::evict_first);
+    if (at.half != at.buffer && threadIdx.x % (warps * 32) == 0) {
+      ptx::mbarrier_expect_bytes(&full[rope_box], sizeof(s.page[0].box[rope_box]));
+      ptx::copy_tile(s.page[at.buffer].box[rope_box], rope, &full[rope_box], 0, page * mla_page, ptx::evict_first);
     }
-    widen(h, s.page[buffer], half);
+    widen(h, s.page[at.buffer], at.half);
     ptx::fence_async_proxy();
     __syncwarp();
-    if (lane() < half_boxes) ptx::mbarrier_arrive(&full[half * half_boxes + lane()]);
+    if (const int box = threadIdx.x % 32; box < half_boxes) ptx::mbarrier_arrive(&full[at.half * half_boxes + box]);
   };
 
   int now[2] = {page_at(first), page_at(first + 1)};
   half_page even, odd;
-  fetch(even, cache, now[0], 0), fetch(odd, cache, now[1], 1);
+  fetch(even, cache, now[Freed(0).buffer], Freed(0).half), fetch(odd, cache, now[Freed(1).buffer], Freed(1).half);
   for (int page = first; page < last; page += 2, parity ^= 1) {
     const int next[2] = {page_at(page + 2), page_at(page + 3)};
-    pass_on(even, now[0], 0, 0), fetch(even, cache, now[0], 1);
-    pass_on(odd, now[1], 1, 1), fetch(odd, cache, now[1], 0);
-    pass_on(even, now[0], 0, 1), fetch(even, cache, next[0], 0);
-    pass_on(odd, now[1], 1, 0), fetch(odd, cache, next[1], 1);
+#pragma unroll 1
+    for (int step = 0; step < 4; step += 2) {
+      const auto& pages = step ? next : now; // of what is fetched: two halves ahead
+      const Freed a(step), b(step + 1), a_ahead(step ^ 2), b_ahead((step ^ 2) + 1);
+      pass_on(even, now[a.buffer], a), fetch(even, cache, pages[a_ahead.buffer], a_ahead.half);
+      pass_on(odd, now[b.buffer], b), fetch(odd, cache, pages[b_ahead.buffer], b_ahead.half);
+    }
     now[0] = next[0], now[1] = next[1];
   }
 }

@@ -212,7 +212,8 @@ BOOST_AUTO_TEST_CASE(codes_scales_and_keys_of_an_entry_are_those_of_the_oracle) 
     std::copy(e.begin(), e.end(), want.begin() + slots[t] * bytes);
   }
   const auto got = cache.host();
-  BOOST_TEST(std::mismatch(got.begin(), got.end(), want.begin()).first - got.begin() == pages * 64 * bytes);
+  const auto same = std::mismatch(got.begin(), got.end(), want.begin()).first - got.begin();
+  BOOST_TEST(same == pages * 64 * bytes, "entry at slot " << same / bytes << " differs at byte " << same % bytes);
 }
 
 /// Rotation and rounding of the key have the same code for both formats.
