@@ -63,8 +63,8 @@ std::int64_t cache_entry_bytes(const mla_shape& shape, cache_type type) {
   return cache_entry_bytes(type.format, shape.latent, shape.rope, type.compute == compute_type::bfloat16 ? 2 : 4);
 }
 
-void write_cache_entry(const mla_shape& shape, cache_type type, std::byte* pool, std::int64_t page, std::int64_t position,
-                       const float* latent, const float* rope) {
+void write_cache_entry(const mla_shape& shape, cache_type type, std::byte* pool, std::int64_t page,
+                       std::int64_t position, const float* latent, const float* rope) {
   const auto entry_bytes = cache_entry_bytes(shape, type);
   auto* to = pool + (page * cache_page_tokens + position % cache_page_tokens) * entry_bytes;
   if (type.format == cache_format::fp8_ds_mla) {

@@ -21,7 +21,7 @@ struct attention_pass {
   const mla_shape& shape;
   target t;
   const std::byte* cache;
-  cache_format format; ///< of its entries
+  cache_format format;        ///< of its entries
   std::int64_t element_bytes; ///< of activations
   std::int64_t entry_tiles;
   std::int64_t latent_blocks;

@@ -56,8 +56,7 @@ __device__ void store_codes(std::uint8_t* entry, float2 c) {
   const float inverse = __int_as_float((127 - k) << 23);
   const auto low = code_of(c.x * inverse), high = code_of(c.y * inverse);
   reinterpret_cast<std::uint16_t*>(entry)[threadIdx.x] = static_cast<std::uint16_t>(low | high << 8);
-  if (threadIdx.x % 64 == 0)
-    reinterpret_cast<float*>(entry + mla_latent)[group] = __int_as_float((127 + k) << 23);
+  if (threadIdx.x % 64 == 0) reinterpret_cast<float*>(entry + mla_latent)[group] = __int_as_float((127 + k) << 23);
 }
 
 template <cache_format Format>

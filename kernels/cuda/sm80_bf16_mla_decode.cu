@@ -77,8 +77,7 @@ __device__ void load_query(rows_state& st, const std::uint16_t* q, int rows) {
 template <cache_format Format>
 __device__ const std::uint8_t* tile_entries(const mla_decode_args& args, const int* table, int index) {
   constexpr int tiles_of_page = mla_page / tile_positions;
-  const auto position =
-      std::size_t(table[index / tiles_of_page]) * mla_page + index % tiles_of_page * tile_positions;
+  const auto position = std::size_t(table[index / tiles_of_page]) * mla_page + index % tiles_of_page * tile_positions;
   return static_cast<const std::uint8_t*>(args.cache) + position * mla_entry_bytes(Format);
 }
 
@@ -274,8 +273,7 @@ cudaError_t sm80_mla_decode_parts(const mla_decode_args& args, cudaStream_t stre
   if (const auto e =
           cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes(groups_max)))
     return e;
-  kernel<<<dim3(tiles, args.requests, args.splits), groups * group_threads, shared_bytes(groups), stream>>>(
-      args);
+  kernel<<<dim3(tiles, args.requests, args.splits), groups * group_threads, shared_bytes(groups), stream>>>(args);
   return cudaGetLastError();
 }
 

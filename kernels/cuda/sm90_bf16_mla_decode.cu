@@ -377,8 +377,7 @@ cudaError_t sm90_mla_decode_parts(const mla_decode_args& args, cudaStream_t stre
   constexpr int shared_bytes = sizeof(shared_layout);
   static_assert(shared_bytes <= 232448, "one CTA's shared memory on sm_90");
   const dim3 grid((rows + tile_rows - 1) / tile_rows, args.requests, args.splits);
-  const auto kernel =
-      plain ? mla_decode_kernel<cache_format::plain> : mla_decode_kernel<cache_format::fp8_ds_mla>;
+  const auto kernel = plain ? mla_decode_kernel<cache_format::plain> : mla_decode_kernel<cache_format::fp8_ds_mla>;
   return launch_dependent(kernel, {grid, threads, shared_bytes}, stream, q_map, cache_map, args);
 }
 

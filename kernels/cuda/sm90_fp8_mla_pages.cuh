@@ -1,9 +1,10 @@
-// The second producer of Hopper's MLA decode: pages of 656-byte entries, widened to the bf16 boxes that the consumers of
-// sm90_bf16_mla_decode.cu read. It differs from the first only in where boxes come from, so both formats share softmax
-// and products.
+// The second producer of Hopper's MLA decode: pages of 656-byte entries, widened to the bf16 boxes that the consumers
+// of sm90_bf16_mla_decode.cu read. It differs from the first only in where boxes come from, so both formats share
+// softmax and products.
 //
 // Bytes     656 a position instead of 1152: 0.57 of the time where memory is the limit
-// Work      3 instructions a channel, 5/6 of them integer, which a multiprocessor issues at half rate: about 1300 cycles
+// Work      3 instructions a channel, 5/6 of them integer, which a multiprocessor issues at half rate: about 1300
+// cycles
 //           a page for four warps, beside 2200 that its products take on 64 rows
 // Mapping   four warps, each widens 16 of a page's 64 positions. Shared memory is full of bf16 tiles, so what is on its
 //           way waits in registers: two half pages (256 of the 512 channels) are fetched ahead, in the order in which
@@ -20,7 +21,7 @@ inline constexpr int warps = 4;
 inline constexpr int entry_bytes = mla_entry_bytes(cache_format::fp8_ds_mla);
 inline constexpr int rope_at = entry_bytes - 2 * (mla_entry - mla_latent);
 inline constexpr int warp_positions = mla_page / warps;
-inline constexpr int half_boxes = 4;      // of 64 channels
+inline constexpr int half_boxes = 4;       // of 64 channels
 inline constexpr int box_line_bytes = 128; // of one position
 
 /// A warp's part of half a page. A lane holds 16 channels of every second position, and one of the 32 scales.
@@ -29,9 +30,9 @@ struct half_page {
   float scale;
 };
 
-/// Where a lane works. Eight lanes take four pieces each of an even and of an odd position, whose swizzled chunks differ
-/// in their lowest bit: stores meet no bank twice. Found anew for every half page: kept around the loop it would cost
-/// registers that hold codes.
+/// Where a lane works. Eight lanes take four pieces each of an even and of an odd position, whose swizzled chunks
+/// differ in their lowest bit: stores meet no bank twice. Found anew for every half page: kept around the loop it would
+/// cost registers that hold codes.
 struct lane_place {
   int lane, warp_position; ///< first position of the warp
   __device__ lane_place() {

@@ -41,7 +41,8 @@ std::vector<double> mla(const mla_shape& shape, const weight_view& kv_b, const s
 std::vector<double> absorbed_mla(const std::vector<double>& q, const std::vector<std::vector<double>>& entries,
                                  std::int64_t latent, double scale) {
   std::vector<double> scores, z(static_cast<std::size_t>(latent));
-  for (const auto& entry : entries) scores.push_back(scale * std::inner_product(q.begin(), q.end(), entry.begin(), 0.0));
+  for (const auto& entry : entries)
+    scores.push_back(scale * std::inner_product(q.begin(), q.end(), entry.begin(), 0.0));
   const auto p = softmax(scores);
   for (std::size_t s = 0; s < entries.size(); ++s)
     for (std::int64_t i = 0; i < latent; ++i) z[i] += p[s] * entries[s][i];

@@ -16,10 +16,9 @@ result<kernels::cache_format> choose_cache(cache_dtype dtype, const model::model
                                     "or fp8_ds_mla"};
   if (dtype != cache_dtype::fp8_ds_mla) return kernels::cache_format::plain;
   if (config.kv_lora_rank % kernels::cache_group != 0)
-    return error{errc::unsupported, "KV cache dtype fp8_ds_mla: a scale is for " +
-                                        std::to_string(kernels::cache_group) +
-                                        " channels, and this model's kv_lora_rank is " +
-                                        std::to_string(config.kv_lora_rank)};
+    return error{errc::unsupported,
+                 "KV cache dtype fp8_ds_mla: a scale is for " + std::to_string(kernels::cache_group) +
+                     " channels, and this model's kv_lora_rank is " + std::to_string(config.kv_lora_rank)};
   return kernels::cache_format::fp8_ds_mla;
 }
 

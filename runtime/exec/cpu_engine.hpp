@@ -45,7 +45,8 @@ struct cpu_engine_options {
 };
 
 /// Loads everything but the routed experts. `weights` may be closed afterwards. Errors: bad_input (a tensor is missing
-/// or has the wrong shape), unsupported (no AVX2, `isa` not of this machine, choose_cache()), overloaded (no memory for one page).
+/// or has the wrong shape), unsupported (no AVX2, `isa` not of this machine, choose_cache()), overloaded (no memory for
+/// one page).
 result<std::unique_ptr<engine>> make_cpu_engine(const model::checkpoint& weights, const model::model_config& config,
                                                 const cpu_engine_options& options);
 result<std::unique_ptr<engine>> make_cpu_engine(weight_source& weights, const model::model_config& config,

@@ -94,10 +94,9 @@ class device_subject final : public bench_subject {
     TROUPE_ASSIGN(const auto choice, parse_device(options.device));
     TROUPE_ASSIGN(device_, open_device(choice.kind, choice.index));
     TROUPE_ASSIGN(experts_, device_->make_local_experts(weights, config));
-    TROUPE_ASSIGN(model_,
-                  device_->make_engine(
-                      weights, config,
-                      {.cache = options.cache, .page_count = pages, .deterministic = options.deterministic}));
+    TROUPE_ASSIGN(model_, device_->make_engine(
+                              weights, config,
+                              {.cache = options.cache, .page_count = pages, .deterministic = options.deterministic}));
     step_bytes_ = device_step_bytes(config, options.weights);
     expert_bytes_ = std::int64_t{3} * config.hidden_size * config.moe_intermediate_size *
                     static_cast<std::int64_t>(bytes_of(options.weights));

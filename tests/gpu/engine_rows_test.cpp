@@ -188,7 +188,7 @@ BOOST_AUTO_TEST_CASE(codes_scales_and_keys_of_an_entry_are_those_of_the_oracle) 
   for (auto& x : entry) x = float(int(random.random() % 255) - 127);
   std::fill_n(norm.begin(), 128, 0.0f), norm[140] = NAN, norm[141] = INFINITY;
   for (int i = 256; i < 384; ++i) norm[i] *= std::exp2f(float(i % 32) - 20); // from below the smallest scale on
-  std::fill_n(entry.begin(), 512, 0.0f), entry[300] = 4096; // the largest that a norm leaves
+  std::fill_n(entry.begin(), 512, 0.0f), entry[300] = 4096;                  // the largest that a norm leaves
   const std::vector<int> slots{5, 64 + 63, 0, 1, 2, 64, 65, 126, 62};
   const test::device_buffer<float> d_entry(entry), d_norm(norm), d_cos(cos), d_sin(sin);
   const test::device_buffer<int> d_slots(slots);
@@ -217,7 +217,8 @@ BOOST_AUTO_TEST_CASE(codes_scales_and_keys_of_an_entry_are_those_of_the_oracle) 
 }
 
 /// Rotation and rounding of the key have the same code for both formats.
-BOOST_DATA_TEST_CASE(keys_of_both_formats_have_the_same_bits, boost::unit_test::data::make({true, false}), interleaved) {
+BOOST_DATA_TEST_CASE(keys_of_both_formats_have_the_same_bits, boost::unit_test::data::make({true, false}),
+                     interleaved) {
   random_source random;
   const int tokens = 3;
   const auto entry = random.normals(tokens * 576), norm = random.normals(512), cos = random.normals(tokens * 32),

@@ -51,8 +51,7 @@ struct problem {
     for (std::size_t position = 0; position < cache.size() / mla_entry; ++position) {
       auto* entry = &codes[position * bytes];
       auto* values = &cache[position * mla_entry];
-      for (int i = 0; i < mla_latent; ++i)
-        do
+      for (int i = 0; i < mla_latent; ++i) do
           entry[i] = std::uint8_t(random());
         while ((entry[i] & 0x7F) == 0x7F);
       for (int g = 0; g < mla_latent / 128; ++g) {

@@ -25,9 +25,8 @@ struct demo_model {
 
   /// On every core.
   engine_rig rig(exec::cpu_dtype dtype, exec::cache_dtype cache = exec::cache_dtype::automatic) {
-    return make_rig(
-        weights, config,
-        {.dtype = dtype, .threads = static_cast<int>(std::thread::hardware_concurrency()), .cache = cache});
+    return make_rig(weights, config,
+                    {.dtype = dtype, .threads = static_cast<int>(std::thread::hardware_concurrency()), .cache = cache});
   }
 };
 

@@ -85,8 +85,9 @@ BOOST_AUTO_TEST_CASE(entries_are_written_as_the_oracle_writes_them) {
 /// Values that the format holds exactly: products over them have the same bits in either cache.
 BOOST_AUTO_TEST_CASE(attention_has_the_bits_of_attention_over_the_values_in_the_plain_format) {
   random_source random;
-  for (const auto& shape : {mla_shape{.heads = 8, .nope = 32, .rope = 16, .value = 32, .latent = 128, .scale = 0.14f},
-                            mla_shape{.heads = 3, .nope = 128, .rope = 64, .value = 128, .latent = 512, .scale = 0.07f}}) {
+  for (const auto& shape :
+       {mla_shape{.heads = 8, .nope = 32, .rope = 16, .value = 32, .latent = 128, .scale = 0.14f},
+        mla_shape{.heads = 3, .nope = 128, .rope = 64, .value = 128, .latent = 512, .scale = 0.07f}}) {
     const std::int64_t positions = 330, pages = (positions + 63) / 64;
     const auto kv_b = make_weights(random, tensor_type::bf16, shape.heads * (shape.nope + shape.value), shape.latent);
     const auto q = random.normals(shape.heads * (shape.nope + shape.rope), 0.3f);

@@ -27,7 +27,9 @@ BOOST_AUTO_TEST_CASE(the_local_recipe_is_one_kv_cache_and_two_expert_shards_of_t
 }
 
 BOOST_AUTO_TEST_CASE(what_a_recipe_does_not_say_keeps_its_default) {
-  const auto r = parse_recipe("model: /m\nserving: {max_num_seqs: 7, device: cuda, isa: avx2, kv_cache_dtype: fp8_ds_mla}\n", "dir/cluster.yaml");
+  const auto r =
+      parse_recipe("model: /m\nserving: {max_num_seqs: 7, device: cuda, isa: avx2, kv_cache_dtype: fp8_ds_mla}\n",
+                   "dir/cluster.yaml");
 
   BOOST_REQUIRE(r);
   BOOST_TEST(r->serving.model_dir == "/m");
