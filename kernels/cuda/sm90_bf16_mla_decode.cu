@@ -44,6 +44,7 @@ struct shared_layout {
   std::uint64_t q_full, full[2][boxes], empty[2][2]; // empty[buffer][column half]
   float peak[2][tile_rows];                          // running maximum as warpgroup 0 (1) left it
   float sum[2][tile_rows];
+  float scales[2][128]; // of the threads that widen codes
 };
 
 // Named barriers: what one warpgroup waits for from the other.

@@ -13,6 +13,7 @@
 
 #include "kernels/cuda/common/mma.cuh"
 #include "kernels/cuda/common/ptx.cuh"
+#include "kernels/cuda/common/warp_copy.cuh"
 #include "kernels/cuda/mla_decode.hpp"
 
 namespace troupe::cuda::fp8_pages {
@@ -24,10 +25,9 @@ inline constexpr int warp_positions = mla_page / warps;
 inline constexpr int half_boxes = 4;       // of 64 channels
 inline constexpr int box_line_bytes = 128; // of one position
 
-/// A warp's part of half a page. A lane holds 16 channels of every second position, and one of the 32 scales.
+/// A warp's part of half a page: a lane holds 16 channels of every second position.
 struct half_page {
   uint4 codes[warp_positions / 2];
-  float scale;
 };
 
 /// Where a lane works. Eight lanes take four pieces each of an even and of an odd position, whose swizzled chunks
@@ -44,21 +44,22 @@ struct lane_place {
   __device__ int box() const { return lane / 8; }          ///< of a half
 };
 
-__device__ inline void fetch(half_page& h, const std::uint8_t* cache, int page, int half) {
+/// `scale` is where one of the warp's 32 scales shall lie.
+__device__ inline void fetch(half_page& h, float* scale, const std::uint8_t* cache, int page, int half) {
   const lane_place at;
   const auto* first = cache + (std::size_t(page) * mla_page + at.warp_position) * entry_bytes;
   const auto* from = first + (at.position() * entry_bytes + (half * half_boxes + at.box()) * 64 + at.piece() * 16);
 #pragma unroll
   for (int i = 0; i < warp_positions / 2; ++i)
     h.codes[i] = __ldg(reinterpret_cast<const uint4*>(from + 2 * i * entry_bytes));
-  const int scale = at.lane / 2 * entry_bytes + mla_latent + (half * 2 + at.lane % 2) * 4;
-  h.scale = __ldg(reinterpret_cast<const float*>(first + scale));
+  ptx::copy_async_4(scale, first + at.lane / 2 * entry_bytes + mla_latent + (half * 2 + at.lane % 2) * 4);
+  ptx::commit_copies();
 }
 
 template <class Page>
-__device__ void widen(const half_page& h, Page& page, int half) {
+__device__ void widen(const half_page& h, float scale, Page& page, int half) {
   const lane_place at;
-  const std::uint32_t factors = mma::widen_factor(h.scale);
+  const std::uint32_t factors = mma::widen_factor(scale);
   const int scale_lane = at.position() * 2 + at.lane / 16;
   // Chunk c of position p lies at chunk c ^ (p % 8): a warp's positions start at multiples of 8, lines at 128 bytes.
   const auto* line = page.box[half * half_boxes + at.box()] + (at.warp_position + at.position()) * box_line_bytes;
@@ -73,10 +74,16 @@ __device__ void widen(const half_page& h, Page& page, int half) {
   }
 }
 
+/// Pages in the two buffers.
+struct pair {
+  int first, second;
+  __device__ int of(int buffer) const { return buffer ? second : first; }
+};
+
 /// Arrivals at a latent box's `full` barrier.
 inline constexpr int arrivals = warps;
 
-/// Runs in all threads of the producer warpgroup. `rope` maps the rotated channels of all entries; halves of a pair of
+/// Runs in all threads of the producer warpgroup, each with two scales of its own in s.scales. `rope` maps the rotated channels of all entries; halves of a pair of
 /// pages are filled in the order in which consumers free them, the i-th being Freed(i).buffer and .half.
 template <class Freed, class Shared>
 __device__ void produce(Shared& s, const CUtensorMap* rope, const std::uint8_t* cache, const int* table, int first,
@@ -84,7 +91,7 @@ __device__ void produce(Shared& s, const CUtensorMap* rope, const std::uint8_t* 
   if (first >= last) return;
   const auto page_at = [&](int i) { return table[min(i, last - 1)]; };
   std::uint32_t parity = 1;
-  const auto pass_on = [&](const half_page& h, int page, Freed at) {
+  const auto pass_on = [&](const half_page& h, const float* scale, int page, Freed at) {
     ptx::mbarrier_wait(&s.empty[at.buffer][at.half], parity);
     auto* full = s.full[at.buffer];
     constexpr int rope_box = mla_entry / 64 - 1;
@@ -92,25 +99,30 @@ __device__ void produce(Shared& s, const CUtensorMap* rope, const std::uint8_t* 
       ptx::mbarrier_expect_bytes(&full[rope_box], sizeof(s.page[0].box[rope_box]));
       ptx::copy_tile(s.page[at.buffer].box[rope_box], rope, &full[rope_box], 0, page * mla_page, ptx::evict_first);
     }
-    widen(h, s.page[at.buffer], at.half);
+    ptx::wait_copies<1>();
+    widen(h, *scale, s.page[at.buffer], at.half);
     ptx::fence_async_proxy();
     __syncwarp();
     if (const int box = threadIdx.x % 32; box < half_boxes) ptx::mbarrier_arrive(&full[at.half * half_boxes + box]);
   };
 
-  int now[2] = {page_at(first), page_at(first + 1)};
+  pair now{page_at(first), page_at(first + 1)};
   half_page even, odd;
-  fetch(even, cache, now[Freed(0).buffer], Freed(0).half), fetch(odd, cache, now[Freed(1).buffer], Freed(1).half);
+  auto *even_scale = &s.scales[0][threadIdx.x % (warps * 32)], *odd_scale = even_scale + warps * 32;
+  fetch(even, even_scale, cache, now.of(Freed(0).buffer), Freed(0).half);
+  fetch(odd, odd_scale, cache, now.of(Freed(1).buffer), Freed(1).half);
   for (int page = first; page < last; page += 2, parity ^= 1) {
-    const int next[2] = {page_at(page + 2), page_at(page + 3)};
+    const pair next{page_at(page + 2), page_at(page + 3)};
 #pragma unroll 1
     for (int step = 0; step < 4; step += 2) {
-      const auto& pages = step ? next : now; // of what is fetched: two halves ahead
       const Freed a(step), b(step + 1), a_ahead(step ^ 2), b_ahead((step ^ 2) + 1);
-      pass_on(even, now[a.buffer], a), fetch(even, cache, pages[a_ahead.buffer], a_ahead.half);
-      pass_on(odd, now[b.buffer], b), fetch(odd, cache, pages[b_ahead.buffer], b_ahead.half);
+      const auto ahead = [&](int buffer) { return step ? next.of(buffer) : now.of(buffer); };
+      pass_on(even, even_scale, now.of(a.buffer), a);
+      fetch(even, even_scale, cache, ahead(a_ahead.buffer), a_ahead.half);
+      pass_on(odd, odd_scale, now.of(b.buffer), b);
+      fetch(odd, odd_scale, cache, ahead(b_ahead.buffer), b_ahead.half);
     }
-    now[0] = next[0], now[1] = next[1];
+    now = next;
   }
 }
 
