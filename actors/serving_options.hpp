@@ -16,6 +16,7 @@ struct serving_options {
   int max_num_seqs = limits::max_num_seqs_default;
   int max_num_batched_tokens = limits::max_num_batched_tokens_default;
   int max_model_len = limits::max_model_len_default;
+  std::string kv_cache_dtype = "auto"; ///< "auto" (what is computed in), "bfloat16", "fp8_ds_mla" ("fp8")
   double kv_cache_ratio = limits::kv_cache_ratio_default;
   std::uint64_t seed = 0; ///< for requests that bring none
   bool speculative = true;

@@ -41,4 +41,19 @@ constexpr float f8_e4m3_to_float(std::uint8_t bits) {
   return std::bit_cast<float>(sign | ((exponent + 120u) << 23) | (mantissa << 20));
 }
 
+/// Nearest e4m3 number, ties to even, at most 448; what is infinite or no number becomes 0x7F.
+constexpr std::uint8_t float_to_f8_e4m3(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const std::uint32_t sign = bits >> 24 & 0x80u, size = bits & 0x7fffffffu;
+  if (size >= 0x7f800000u) return 0x7f;
+  const std::uint32_t largest = 0x43e00000u; // 448
+  if (size >= largest) return static_cast<std::uint8_t>(sign | 0x7e);
+  if (size < 0x3c800000u) { // below 2^-6 codes count steps of 2^-9: adding 2^14 rounds to them
+    const auto steps = std::bit_cast<std::uint32_t>(std::bit_cast<float>(size) + 0x1p14f) - 0x46800000u;
+    return static_cast<std::uint8_t>(sign | steps);
+  }
+  const auto rounded = size + 0x7ffffu + (size >> 20 & 1u);
+  return static_cast<std::uint8_t>(sign | ((rounded >> 20) - (120u << 3)));
+}
+
 } // namespace troupe::kernels

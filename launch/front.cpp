@@ -39,6 +39,7 @@ std::string server_info(const serving_options& s, const company_size& size) {
                                                     {"max_num_seqs", s.max_num_seqs},
                                                     {"max_num_batched_tokens", s.max_num_batched_tokens},
                                                     {"max_model_len", s.max_model_len},
+                                                    {"kv_cache_dtype", s.kv_cache_dtype},
                                                     {"kv_cache_ratio", s.kv_cache_ratio},
                                                     {"seed", s.seed},
                                                     {"speculative", s.speculative},
@@ -54,6 +55,8 @@ result<std::unique_ptr<front>> front::open(caf::actor_system& system, net::carri
   TROUPE_ASSIGN(const auto config, model::load_config(plan.serving.model_dir));
   auto serving = plan.serving;
   serving.max_model_len = std::min(serving.max_model_len, config.max_position_embeddings);
+  TROUPE_ASSIGN(const auto cache, exec::parse_cache_dtype(serving.kv_cache_dtype));
+  TROUPE_TRY(exec::choose_cache(cache, config));
   if (serving.device == "cpu") { // one set for all roles, on whatever hosts they run
     if (!serving.deterministic)
       return error{errc::bad_input, "--deterministic=off: the CPU engine has one way through its kernels; only "

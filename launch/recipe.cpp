@@ -1,6 +1,7 @@
 #include "launch/recipe.hpp"
 
 #include "kernels/cpu/isa.hpp"
+#include "runtime/exec/cache_dtype.hpp"
 
 #include <yaml-cpp/yaml.h>
 
@@ -63,6 +64,8 @@ result<void> check(const recipe& r, const std::string& where) {
   if (r.size.expert_shards < 1 || r.size.expert_shards > 1024) return bad("roles.expert_shard: must be 1 to 1024");
   if (r.serving.isa != "auto" && !kernels::isa_from_name(r.serving.isa))
     return bad("serving.isa: must be auto, avx2, avx512_bf16 or amx_bf16");
+  if (const auto cache = exec::parse_cache_dtype(r.serving.kv_cache_dtype); !cache)
+    return error{errc::bad_input, where + "serving.kv_cache_dtype: " + cache.error().message};
   return {};
 }
 
@@ -105,6 +108,7 @@ result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path
                       {"max_num_seqs", into(s.max_num_seqs)},
                       {"max_num_batched_tokens", into(s.max_num_batched_tokens)},
                       {"max_model_len", into(s.max_model_len)},
+                      {"kv_cache_dtype", into(s.kv_cache_dtype)},
                       {"kv_cache_ratio", into(s.kv_cache_ratio)},
                       {"seed", into(s.seed)},
                       {"speculative", into(s.speculative)},

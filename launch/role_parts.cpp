@@ -79,14 +79,17 @@ namespace {
 
 result<std::unique_ptr<exec::engine>> make_engine(const opened_model& model, const compute_device& device,
                                                   const serving_options& serving, std::int32_t page_count_max) {
+  TROUPE_ASSIGN(const auto cache, exec::parse_cache_dtype(serving.kv_cache_dtype));
   if (device.plugin)
     return exec::make_device_engine(*device.plugin, model.weights, model.config,
-                                    {.kv_cache_ratio = serving.kv_cache_ratio,
+                                    {.cache = cache,
+                                     .kv_cache_ratio = serving.kv_cache_ratio,
                                      .page_count_max = page_count_max,
                                      .deterministic = serving.deterministic},
                                     device.progress);
   exec::cpu_engine_options options;
   options.cpu = device.cpu;
+  options.cache = cache;
   options.kv_cache_ratio = serving.kv_cache_ratio;
   options.page_count_max = page_count_max;
   return exec::make_cpu_engine(model.weights, model.config, options);

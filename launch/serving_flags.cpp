@@ -43,6 +43,9 @@ void add_serving_flags(CLI::App& app, serving_options& serving) {
   app.add_option("--max-model-len,--context-length", serving.max_model_len,
                  "prompt and answer of one request, in tokens")
       ->check(CLI::Range(2, 1 << 20));
+  app.add_option("--kv-cache-dtype", serving.kv_cache_dtype,
+                 "of the latent cache: auto is what is computed in, fp8_ds_mla (fp8) takes 656 bytes instead of 1152")
+      ->check(CLI::IsMember({"auto", "bfloat16", "fp8_ds_mla", "fp8"}));
   app.add_option("--kv-cache-ratio,--gpu-memory-utilization,--mem-fraction-static", serving.kv_cache_ratio,
                  "share of the memory left beside the weights that the cache may take")
       ->check(CLI::Range(0.01, 1.0));

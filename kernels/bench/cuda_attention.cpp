@@ -12,7 +12,21 @@ namespace {
 
 using namespace cuda;
 
-line bench_decode(timer& t, int requests, int length, int heads, double target) {
+/// Entries of fp8_ds_mla with codes, scales and keys of ordinary sizes.
+std::uint8_t* random_codes(arena& a, std::size_t positions) {
+  constexpr std::size_t bytes = mla_entry_bytes(cache_format::fp8_ds_mla), scales = mla_latent / 128 * 4,
+                        rope = 2 * (mla_entry - mla_latent);
+  auto* entries = a.e4m3(positions * bytes, 2);
+  const auto put = [&](std::size_t at, const void* from, std::size_t width) {
+    check(cudaMemcpy2D(entries + at, bytes, from, width, width, positions, cudaMemcpyDeviceToDevice), "fill");
+  };
+  put(mla_latent, a.floats(positions * scales / 4, 0.0005f, 0.003f, 3), scales);
+  put(mla_latent + scales, a.bf16(positions * rope / 2, 4), rope);
+  return entries;
+}
+
+line bench_decode(timer& t, int requests, int length, int heads, double target,
+                  cache_format format = cache_format::plain) {
   const int table_pages = (length + mla_page - 1) / mla_page, pages = requests * table_pages;
   const std::size_t rows = std::size_t(requests) * heads;
   std::mt19937 random(1);
@@ -21,15 +35,22 @@ line bench_decode(timer& t, int requests, int length, int heads, double target) 
   std::shuffle(tables.begin(), tables.end(), random);
   arena a;
   mla_decode_args d;
-  d.q = a.bf16(rows * mla_entry, 1), d.cache = a.bf16(std::size_t(pages) * mla_page * mla_entry, 2);
+  const bool plain = format == cache_format::plain;
+  const auto positions = std::size_t(pages) * mla_page;
+  d.q = a.bf16(rows * mla_entry, 1), d.format = format;
+  if (plain)
+    d.cache = a.bf16(positions * mla_entry, 2);
+  else
+    d.cache = random_codes(a, positions);
   d.out = a.get<std::uint16_t>(rows * mla_latent), d.tables = a.copy(tables);
   d.lengths = a.copy(std::vector<int>(requests, length)), d.scale = 0.135f;
   d.requests = requests, d.heads = heads, d.pages = pages, d.table_pages = table_pages;
   d.splits = mla_decode_splits(requests, heads, table_pages, 132);
   d.partial_out = a.get<float>(d.splits * rows * mla_latent), d.partial_lse = a.get<float>(d.splits * rows);
-  line l{"MLA decode " + std::to_string(requests) + " x " + std::to_string(length) + " x " + std::to_string(heads)};
+  line l{std::string(plain ? "" : "FP8 cache, ") + "MLA decode " + std::to_string(requests) + " x " +
+         std::to_string(length) + " x " + std::to_string(heads)};
   l.us = t.median_us([&](cudaStream_t s) { check(mla_decode(d, s), "mla_decode"); });
-  l.bytes = 1152.0 * requests * length + 2.0 * rows * (mla_entry + mla_latent);
+  l.bytes = double(mla_entry_bytes(format)) * requests * length + 2.0 * rows * (mla_entry + mla_latent);
   l.flop = 2.0 * rows * length * (mla_entry + mla_latent), l.target = target;
   return l;
 }
@@ -50,8 +71,15 @@ line bench_prefill(timer& t, int rows, int heads, double target) {
 } // namespace
 
 std::vector<line> bench_attention(timer& t) {
-  return {bench_decode(t, 128, 4096, 128, 245), bench_decode(t, 128, 8192, 16, 414), bench_decode(t, 1, 4096, 128, 12),
-          bench_decode(t, 1, 65536, 128, 58), bench_prefill(t, 8192, 128, 550)};
+  std::vector<line> lines;
+  for (const auto format : {cache_format::plain, cache_format::fp8_ds_mla}) {
+    lines.push_back(bench_decode(t, 128, 4096, 128, 245, format));
+    lines.push_back(bench_decode(t, 128, 8192, 16, 414, format));
+    lines.push_back(bench_decode(t, 1, 4096, 128, 12, format));
+    lines.push_back(bench_decode(t, 1, 65536, 128, 58, format));
+  }
+  lines.push_back(bench_prefill(t, 8192, 128, 550));
+  return lines;
 }
 
 } // namespace troupe::bench

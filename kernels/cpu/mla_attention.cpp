@@ -148,7 +148,7 @@ void mla_attention::run(thread_pool& pool, const mla_weights& weights, std::span
                         const std::byte* cache, const float* q, std::int64_t q_stride, float* o,
                         std::int64_t o_stride) {
   const auto& shape = weights.shape();
-  const attention_pass pass(shape, target_, cache);
+  const attention_pass pass(shape, target_, cache, format_);
   lane_plan plan(sequences, shape.heads, pool.size());
   const auto rows = static_cast<std::int64_t>(plan.lane_of_row.size());
   if (plan.blocks == 0) return;

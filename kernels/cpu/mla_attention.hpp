@@ -3,6 +3,7 @@
 // 256 positions in position order, whatever the chunk, the batch or the threads.
 #pragma once
 
+#include "kernels/cache_format.hpp"
 #include "kernels/cpu/matrix.hpp"
 
 #include <cstdint>
@@ -41,11 +42,19 @@ class mla_weights {
   std::vector<matrix> value_;
 };
 
-/// Bytes of one cached token of one layer: bf16 elements for bfloat16, fp32 for float32.
-std::int64_t cache_entry_bytes(const mla_shape& shape, compute_type compute);
+/// What a cache holds; the plain format has bf16 elements for bfloat16, fp32 for float32.
+struct cache_type {
+  compute_type compute;
+  cache_format format = cache_format::plain;
+
+  cache_type(compute_type c, cache_format f = cache_format::plain) : compute(c), format(f) {}
+};
+
+/// Bytes of one cached token of one layer.
+std::int64_t cache_entry_bytes(const mla_shape& shape, cache_type type);
 /// Stores one token: `latent` (normed c, shape.latent floats) and `rope` (rotated key, shape.rope floats), rounded to
-/// the cache's type, at slot position % 64 of page `page` of the layer's pool [pages][64][entry].
-void write_cache_entry(const mla_shape& shape, compute_type compute, std::byte* pool, std::int64_t page,
+/// the cache's format, at slot position % 64 of page `page` of the layer's pool [pages][64][entry].
+void write_cache_entry(const mla_shape& shape, cache_type type, std::byte* pool, std::int64_t page,
                        std::int64_t position, const float* latent, const float* rope);
 
 /// Consecutive query rows of one sequence. The cache must already hold positions 0 .. first_position + rows - 1.
@@ -59,7 +68,7 @@ struct mla_sequence {
 /// Keeps scratch memory between calls; one caller at a time.
 class mla_attention {
  public:
-  explicit mla_attention(target t) : target_(t) {}
+  explicit mla_attention(target t, cache_format format = cache_format::plain) : target_(t), format_(format) {}
 
   /// q [rows, heads, nope + rope], `q_stride` floats between rows, rope part already rotated;
   /// cache: one layer's pool; o [rows, heads * value], `o_stride` floats between rows.
@@ -68,6 +77,7 @@ class mla_attention {
 
  private:
   target target_;
+  cache_format format_;
   buffer queries_;                    ///< absorbed queries, [(row, head) pairs][entry, padded] of activations
   std::vector<packed_rows> inputs_;   ///< of the key projections, one a task
   std::vector<packed_rows> attended_; ///< latents z, [rows, latent] for each head

@@ -24,17 +24,10 @@ struct staged_pages {
 };
 
 const std::byte* widen_page(const attention_pass& pass, const std::byte* page, std::int64_t row_bytes, std::byte* to) {
-  const auto entry_bytes = cache_entry_bytes(pass.shape, pass.t.compute);
-  const bool convert = pass.t.compute == compute_type::bfloat16 && pass.element_bytes == 4;
+  const auto entry_bytes = pass.entry_bytes();
   for (std::int64_t row = 0; row < cache_page_tokens; ++row) {
-    const auto* from = page + row * entry_bytes;
     auto* out = to + row * row_bytes;
-    if (convert) {
-      for (std::int64_t i = 0; i < pass.shape.entry(); ++i)
-        reinterpret_cast<float*>(out)[i] = bf16_to_float(reinterpret_cast<const std::uint16_t*>(from)[i]);
-    } else {
-      std::memcpy(out, from, entry_bytes);
-    }
+    read_cache_entry(pass, page + row * entry_bytes, out);
     const auto used = pass.shape.entry() * pass.element_bytes;
     std::memset(out + used, 0, row_bytes - used);
   }
@@ -45,8 +38,8 @@ staged_pages stage_pages(const attention_pass& pass, const mla_sequence& sequenc
                          std::int64_t end) {
   staged_pages staged;
   staged.row_bytes = pass.entry_tiles * tile_inputs * pass.element_bytes;
-  const auto entry_bytes = cache_entry_bytes(pass.shape, pass.t.compute);
-  const bool in_place = entry_bytes == staged.row_bytes;
+  const auto entry_bytes = pass.entry_bytes();
+  const bool in_place = pass.format == cache_format::plain && entry_bytes == staged.row_bytes;
   const auto page_bytes = cache_page_tokens * staged.row_bytes;
   auto* copies = in_place ? nullptr : thread_scratch<std::byte>(pages_per_step * page_bytes, pages_slot);
   for (std::int64_t i = 0; i < pages_per_step && first + i * cache_page_tokens < end; ++i) {

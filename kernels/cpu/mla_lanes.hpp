@@ -21,18 +21,23 @@ struct attention_pass {
   const mla_shape& shape;
   target t;
   const std::byte* cache;
+  cache_format format;        ///< of its entries
   std::int64_t element_bytes; ///< of activations
   std::int64_t entry_tiles;
   std::int64_t latent_blocks;
 
-  attention_pass(const mla_shape& s, target tt, const std::byte* c)
-      : shape(s), t(tt), cache(c), element_bytes(static_cast<std::int64_t>(bytes_of(activation_type(tt)))),
+  attention_pass(const mla_shape& s, target tt, const std::byte* c, cache_format f)
+      : shape(s), t(tt), cache(c), format(f), element_bytes(static_cast<std::int64_t>(bytes_of(activation_type(tt)))),
         entry_tiles(ceil_div(s.entry(), tile_inputs)), latent_blocks(ceil_div(s.latent, tile_outputs)) {}
 
+  std::int64_t entry_bytes() const { return cache_entry_bytes(shape, {t.compute, format}); }
   std::int64_t query_bytes() const { return entry_tiles * tile_inputs * element_bytes; }
   /// Of 32 queries packed as weights.
   std::int64_t query_block_bytes() const { return entry_tiles * tile_bytes_of(activation_type(t)); }
 };
+
+/// The channels of a cached entry as activations, [latent | rope] of pass.element_bytes each.
+void read_cache_entry(const attention_pass& pass, const std::byte* from, std::byte* to);
 
 /// Up to lanes_max consecutive lanes of one sequence.
 struct lane_group {

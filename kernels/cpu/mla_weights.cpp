@@ -1,9 +1,6 @@
-// kv_b split per head, and the cached entry of a token.
-#include "kernels/cpu/bf16.hpp"
+// kv_b split per head.
 #include "kernels/cpu/check.hpp"
 #include "kernels/cpu/mla_attention.hpp"
-
-#include <cstring>
 
 namespace troupe::kernels {
 namespace {
@@ -38,24 +35,6 @@ std::int64_t mla_weights::bytes() const {
   for (const auto& m : key_) sum += m.bytes();
   for (const auto& m : value_) sum += m.bytes();
   return sum;
-}
-
-std::int64_t cache_entry_bytes(const mla_shape& shape, compute_type compute) {
-  return shape.entry() * (compute == compute_type::bfloat16 ? 2 : 4);
-}
-
-void write_cache_entry(const mla_shape& shape, compute_type compute, std::byte* pool, std::int64_t page,
-                       std::int64_t position, const float* latent, const float* rope) {
-  const auto entry_bytes = cache_entry_bytes(shape, compute);
-  auto* to = pool + (page * cache_page_tokens + position % cache_page_tokens) * entry_bytes;
-  if (compute == compute_type::float32) {
-    std::memcpy(to, latent, shape.latent * sizeof(float));
-    std::memcpy(to + shape.latent * sizeof(float), rope, shape.rope * sizeof(float));
-  } else {
-    auto* bits = reinterpret_cast<std::uint16_t*>(to);
-    to_bf16(latent, bits, shape.latent);
-    to_bf16(rope, bits + shape.latent, shape.rope);
-  }
 }
 
 } // namespace troupe::kernels

@@ -2,17 +2,12 @@
 // by all heads, whose first 512 channels are also the value. Asynchronous, allocates nothing. Plain C++ header.
 #pragma once
 
+#include "kernels/cache_format.hpp"
 #include "kernels/cuda/path.hpp"
 
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
-
-#ifdef __CUDACC__
-#define TROUPE_HOST_DEVICE __host__ __device__
-#else
-#define TROUPE_HOST_DEVICE
-#endif
 
 namespace troupe::cuda {
 
@@ -20,17 +15,24 @@ inline constexpr int mla_latent = 512; ///< value channels
 inline constexpr int mla_entry = 576;  ///< latent and 64 rotated channels
 inline constexpr int mla_page = 64;    ///< positions of a page
 
+using kernels::cache_format;
+/// Bytes of one position of one layer: 1152 plain, 656 in fp8_ds_mla. Pure.
+TROUPE_HOST_DEVICE constexpr int mla_entry_bytes(cache_format format) {
+  return static_cast<int>(kernels::cache_entry_bytes(format, mla_latent, mla_entry - mla_latent));
+}
+
 /// All pointers are device pointers, 16-byte aligned. Every slot of a page in `tables` holds finite numbers, also past
 /// the end of its sequence (masked positions are multiplied by zero).
 struct mla_decode_args {
-  const std::uint16_t* q = nullptr;     ///< [requests, queries, heads, 576] bf16: absorbed query and rotated query
-  const std::uint16_t* cache = nullptr; ///< [pages, 64, 576] bf16
-  const int* tables = nullptr;          ///< [requests, table_pages] page of each 64 positions
-  const int* lengths = nullptr;         ///< [requests] cached positions, the `queries` newest included; >= queries
-  std::uint16_t* out = nullptr;         ///< [requests, queries, heads, 512] bf16
-  float* partial_out = nullptr;         ///< [splits, requests, queries * heads, 512]; unused with one split
-  float* partial_lse = nullptr;         ///< [splits, requests, queries * heads], base 2; unused with one split
-  float scale = 0;                      ///< of the scores, before softmax
+  const std::uint16_t* q = nullptr; ///< [requests, queries, heads, 576] bf16: absorbed query and rotated query
+  const void* cache = nullptr;      ///< [pages, 64] entries of `format`
+  cache_format format = cache_format::plain;
+  const int* tables = nullptr;  ///< [requests, table_pages] page of each 64 positions
+  const int* lengths = nullptr; ///< [requests] cached positions, the `queries` newest included; >= queries
+  std::uint16_t* out = nullptr; ///< [requests, queries, heads, 512] bf16
+  float* partial_out = nullptr; ///< [splits, requests, queries * heads, 512]; unused with one split
+  float* partial_lse = nullptr; ///< [splits, requests, queries * heads], base 2; unused with one split
+  float scale = 0;              ///< of the scores, before softmax
   int requests = 0;
   int queries = 1; ///< rows per request, the last the newest: row i sees lengths - queries + i + 1 positions
   int heads = 128;
@@ -57,6 +59,8 @@ constexpr int mla_splits_most(int pages) {
 /// How many splits keep `sms` multiprocessors busy; at least two pages each. Pure.
 int mla_decode_splits(int requests, int rows_per_request, int table_pages, int sms);
 
+/// Both formats give the same bits for the same values in the cache: codes times powers of two are exact in bf16. Other
+/// scales are rounded to bf16 first.
 cudaError_t mla_decode(const mla_decode_args& args, cudaStream_t stream, kernel_path path = current_path());
 
 } // namespace troupe::cuda

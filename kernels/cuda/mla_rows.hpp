@@ -2,6 +2,8 @@
 // latent entry (model-spec.md 5.4 and 6). Plain C++ header.
 #pragma once
 
+#include "kernels/cache_format.hpp"
+
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
@@ -19,7 +21,8 @@ struct mla_rows_args {
   const int* slots = nullptr;        ///< [tokens] page * 64 + position % 64
   std::uint16_t* q_nope = nullptr;   ///< out [tokens, heads, nope] bf16
   std::uint16_t* absorbed = nullptr; ///< out [tokens, heads, 576] bf16: only the 64 rotated channels are written
-  std::uint16_t* cache = nullptr;    ///< out [pages, 64, 576] bf16: one entry a token
+  void* cache = nullptr;             ///< out [pages, 64] entries of `format`: one a token
+  kernels::cache_format format = kernels::cache_format::plain;
   int tokens = 0;
   int heads = 0;
   int nope = 0; ///< a multiple of 2

@@ -1,5 +1,5 @@
 // Math      S[r,p] = scale q[r] . k[p],  P = softmax_p S,  z[r] = sum_p P[r,p] k[p, 0:512];  fp32 softmax
-// Shapes    as sm90_bf16_mla_decode.cu
+// Shapes    as sm90_bf16_mla_decode.cu; a cache of fp8_ds_mla is widened to bf16 on its way into shared memory
 // Roofline  A100, on paper: 604 MB of 128 requests x 4096 at 2.0 TB/s is 0.30 ms, 146 GFLOP at 312 TFLOP/s is 0.47 ms.
 //           Shared memory gives at most half of that: a warp reads 32 KB a tile of 32 positions for 0.55 MFLOP
 // Mapping   one CTA per 32 rows of a request (16 when there are no more) and split of its positions; four warps share
@@ -73,15 +73,59 @@ __device__ void load_query(rows_state& st, const std::uint16_t* q, int rows) {
     st.q[s] = {pair(low + s * 16), pair(high + s * 16), pair(low + s * 16 + 8), pair(high + s * 16 + 8)};
 }
 
-/// Starts copying the positions of tile `index`, which all lie in one page.
-__device__ void load_tile(entry_tile& tile, const mla_decode_args& args, const int* table, int index) {
+/// The first entry of tile `index`, whose positions all lie in one page.
+template <cache_format Format>
+__device__ const std::uint8_t* tile_entries(const mla_decode_args& args, const int* table, int index) {
   constexpr int tiles_of_page = mla_page / tile_positions;
-  const auto* from =
-      args.cache +
-      (std::size_t(table[index / tiles_of_page]) * mla_page + index % tiles_of_page * tile_positions) * mla_entry;
-  for (int i = threadIdx.x; i < tile_positions * chunks; i += blockDim.x)
-    ptx::copy_async(tile.at(i / chunks, i % chunks), from + std::size_t(i) * 8);
+  const auto position = std::size_t(table[index / tiles_of_page]) * mla_page + index % tiles_of_page * tile_positions;
+  return static_cast<const std::uint8_t*>(args.cache) + position * mla_entry_bytes(Format);
 }
+
+/// Brings tiles into shared memory: what start() began is there after finish() and a barrier.
+template <cache_format Format>
+struct tile_loader {
+  __device__ void start(entry_tile& tile, const std::uint8_t* entries) {
+    for (int i = threadIdx.x; i < tile_positions * chunks; i += blockDim.x)
+      ptx::copy_async(tile.at(i / chunks, i % chunks), entries + std::size_t(i) * 16);
+  }
+  __device__ void finish(entry_tile&) { ptx::wait_copies(); }
+};
+
+/// Codes wait in registers until they are widened. A lane holds the same 16 channels of every position of its warp, and
+/// one of the warp's scales.
+template <>
+struct tile_loader<cache_format::fp8_ds_mla> {
+  static constexpr int bytes = mla_entry_bytes(cache_format::fp8_ds_mla), rope_bytes = 2 * (mla_entry - mla_latent);
+  static constexpr int rope_chunks = rope_bytes / 16, scales = mla_latent / 128;
+  static constexpr int positions_most = tile_positions / warps_of_rows; // of a warp, with one group of threads
+  uint4 codes[positions_most];
+  float scale;
+
+  __device__ static int position_of(int i) { return (threadIdx.x + i * blockDim.x) / 32; }
+
+  __device__ void start(entry_tile& tile, const std::uint8_t* entries) {
+    for (int i = threadIdx.x; i < tile_positions * rope_chunks; i += blockDim.x)
+      ptx::copy_async(tile.at(i / rope_chunks, chunks - rope_chunks + i % rope_chunks),
+                      entries + (i / rope_chunks + 1) * bytes - rope_bytes + i % rope_chunks * 16);
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int i = 0; i < positions_most && position_of(i) < tile_positions; ++i)
+      codes[i] = __ldg(reinterpret_cast<const uint4*>(entries + position_of(i) * bytes) + lane);
+    const auto* entry = entries + min(position_of(lane / scales), tile_positions - 1) * bytes;
+    scale = __ldg(reinterpret_cast<const float*>(entry + mla_latent) + lane % scales);
+  }
+  __device__ void finish(entry_tile& tile) {
+    const std::uint32_t factors = mma::widen_factor(scale);
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int i = 0; i < positions_most && position_of(i) < tile_positions; ++i) {
+      const std::uint32_t factor = __shfl_sync(~0u, factors, i * scales + lane / 8);
+      *tile.at(position_of(i), 2 * lane) = mma::widen(codes[i].x, codes[i].y, factor);
+      *tile.at(position_of(i), 2 * lane + 1) = mma::widen(codes[i].z, codes[i].w, factor);
+    }
+    ptx::wait_copies();
+  }
+};
 
 /// This quarter's part of S for all positions of the tile.
 __device__ void score(const rows_state& st, entry_tile& tile, float4 (*out)[32]) {
@@ -177,6 +221,7 @@ __device__ void store(rows_state& st, const mla_decode_args& args, std::size_t r
   }
 }
 
+template <cache_format Format>
 __global__ void __launch_bounds__(groups_max* group_threads, 1) mla_decode_kernel(const mla_decode_args args) {
   extern __shared__ __align__(128) std::uint8_t raw[];
   auto& s = *reinterpret_cast<shared_layout*>(raw);
@@ -199,12 +244,13 @@ __global__ void __launch_bounds__(groups_max* group_threads, 1) mla_decode_kerne
   rows_state st;
   load_query(st, args.q + row * mla_entry, rows - first_row);
 
-  if (first < last) load_tile(s.tile[0], args, table, first);
+  tile_loader<Format> loader;
+  if (first < last) loader.start(s.tile[0], tile_entries<Format>(args, table, first));
   for (int tile = first; tile < last; ++tile) {
     auto& now = s.tile[(tile - first) % 2];
-    ptx::wait_copies();
+    loader.finish(now);
     __syncthreads(); // every thread's part of `now` is there, and nobody reads the other buffer any more
-    if (tile + 1 < last) load_tile(s.tile[(tile - first + 1) % 2], args, table, tile + 1);
+    if (tile + 1 < last) loader.start(s.tile[(tile - first + 1) % 2], tile_entries<Format>(args, table, tile + 1));
     score(st, now, s.scores[group()][quarter()]);
     __syncthreads();
     mma::tile p[position_tiles];
@@ -222,11 +268,12 @@ cudaError_t sm80_mla_decode_parts(const mla_decode_args& args, cudaStream_t stre
   static_assert(shared_bytes(groups_max) <= 99 << 10, "what a CTA may have on sm_86 and sm_89");
   const int rows = args.queries * args.heads, groups = rows > group_rows ? groups_max : 1;
   const int tiles = (rows + groups * group_rows - 1) / (groups * group_rows);
-  if (const auto e = cudaFuncSetAttribute(mla_decode_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                          shared_bytes(groups_max)))
+  const auto kernel = args.format == cache_format::plain ? mla_decode_kernel<cache_format::plain>
+                                                         : mla_decode_kernel<cache_format::fp8_ds_mla>;
+  if (const auto e =
+          cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes(groups_max)))
     return e;
-  mla_decode_kernel<<<dim3(tiles, args.requests, args.splits), groups * group_threads, shared_bytes(groups), stream>>>(
-      args);
+  kernel<<<dim3(tiles, args.requests, args.splits), groups * group_threads, shared_bytes(groups), stream>>>(args);
   return cudaGetLastError();
 }
 

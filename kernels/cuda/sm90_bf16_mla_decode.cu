@@ -19,6 +19,7 @@
 #include "kernels/cuda/common/tensor_map.hpp"
 #include "kernels/cuda/common/wgmma.cuh"
 #include "kernels/cuda/mla_decode_parts.hpp"
+#include "kernels/cuda/sm90_fp8_mla_pages.cuh"
 
 #include <cuda_bf16.h>
 
@@ -43,10 +44,17 @@ struct shared_layout {
   std::uint64_t q_full, full[2][boxes], empty[2][2]; // empty[buffer][column half]
   float peak[2][tile_rows];                          // running maximum as warpgroup 0 (1) left it
   float sum[2][tile_rows];
+  float scales[2][128]; // of the threads that widen codes
 };
 
 // Named barriers: what one warpgroup waits for from the other.
 enum { peak_of_first = 1, p_of_second, p_of_first, sums };
+
+// The i-th half of a pair of pages that consumers free.
+struct freed_half {
+  int buffer, half;
+  __device__ explicit freed_half(int i) : buffer(i % 2), half((i + 1) / 2 % 2) {}
+};
 
 // Columns 4..7 are freed by warpgroup 1, columns 0..3 by warpgroup 0; the rope box with the warpgroup that reads P
 // there.
@@ -59,27 +67,29 @@ __device__ void load_half(shared_layout& s, const CUtensorMap* cache, int page, 
   if (half != buffer) load(boxes - 1);
 }
 
+// One thread.
+__device__ void load_query(shared_layout& s, const CUtensorMap* q, int q_row) {
+  ptx::grid_dependency_wait();
+  ptx::grid_launch_dependents();
+  for (int b = 0; b < boxes; ++b) {
+    ptx::mbarrier_expect_bytes(&s.q_full, box_bytes); // one phase: nine arrivals
+    ptx::copy_tile(s.q.box[b], q, &s.q_full, b * 64, q_row, ptx::evict_first);
+  }
+}
+
 // The cache does not wait for the kernel before this one, which makes q: whoever wrote the cache is older.
 __device__ void produce(shared_layout& s, const CUtensorMap* q, const CUtensorMap* cache, const int* table, int q_row,
                         int first, int last) {
-  const auto load_q = [&] {
-    ptx::grid_dependency_wait();
-    ptx::grid_launch_dependents();
-    for (int b = 0; b < boxes; ++b) {
-      ptx::mbarrier_expect_bytes(&s.q_full, box_bytes); // one phase: nine arrivals
-      ptx::copy_tile(s.q.box[b], q, &s.q_full, b * 64, q_row, ptx::evict_first);
-    }
-  };
-  if (first >= last) return load_q();
+  if (first >= last) return load_query(s, q, q_row);
   std::uint32_t parity = 1;
   for (int page = first; page < last; page += 2, parity ^= 1) {
     const int pages[2] = {table[page], table[min(page + 1, last - 1)]};
-    const int order[4][2] = {{0, 0}, {1, 1}, {0, 1}, {1, 0}}; // as the consumers free them
-    for (const auto& [buffer, half] : order) {
+    for (int i = 0; i < 4; ++i) {
+      const auto [buffer, half] = freed_half(i);
       ptx::mbarrier_wait(&s.empty[buffer][half], parity);
       load_half(s, cache, pages[buffer], buffer, half);
     }
-    if (page == first) load_q();
+    if (page == first) load_query(s, q, q_row);
   }
 }
 
@@ -301,6 +311,18 @@ __device__ void consume(shared_layout& s, const mla_decode_args& args, int lengt
         {alone ? args.out + row * mla_latent : nullptr, args.partial_out + part * mla_latent, args.partial_lse + part});
 }
 
+/// How the producer warpgroup fills pages, and how registers are divided for it. Plain: one thread issues copies.
+template <cache_format Format>
+struct page_source {
+  static constexpr int arrivals = 1, producer_registers = 40, consumer_registers = 232;
+};
+template <>
+struct page_source<cache_format::fp8_ds_mla> {
+  static constexpr int arrivals = fp8_pages::arrivals, producer_registers = 88, consumer_registers = 208;
+};
+
+/// `cache_map` is of whole entries, in fp8_ds_mla of their rotated channels.
+template <cache_format Format>
 __global__ void __launch_bounds__(threads, 1)
     mla_decode_kernel(const __grid_constant__ CUtensorMap q_map, const __grid_constant__ CUtensorMap cache_map,
                       const mla_decode_args args) {
@@ -312,7 +334,8 @@ __global__ void __launch_bounds__(threads, 1)
   if (threadIdx.x == 0) {
     ptx::mbarrier_init(&s.q_full, boxes);
     for (int buffer = 0; buffer < 2; ++buffer) {
-      for (int b = 0; b < boxes; ++b) ptx::mbarrier_init(&s.full[buffer][b], 1);
+      for (int b = 0; b < boxes; ++b)
+        ptx::mbarrier_init(&s.full[buffer][b], b + 1 < boxes ? page_source<Format>::arrivals : 1);
       for (int half = 0; half < 2; ++half) ptx::mbarrier_init(&s.empty[buffer][half], 4); // warps of a warpgroup
     }
     ptx::fence_barrier_init();
@@ -323,13 +346,16 @@ __global__ void __launch_bounds__(threads, 1)
   if (split >= plan.count) return;
   const int first = min(split * plan.pages_each, pages), last = min(first + plan.pages_each, pages);
   if (threadIdx.x >= consumer_threads) {
-    ptx::give_registers<40>();
-    if (threadIdx.x == consumer_threads)
-      produce(s, &q_map, &cache_map, args.tables + std::size_t(request) * args.table_pages, request * rows + first_row,
-              first, last);
+    ptx::give_registers<page_source<Format>::producer_registers>();
+    const int* table = args.tables + std::size_t(request) * args.table_pages;
+    if constexpr (Format == cache_format::fp8_ds_mla)
+      fp8_pages::produce<freed_half>(s, &cache_map, static_cast<const std::uint8_t*>(args.cache), table, first, last);
+    else if (threadIdx.x == consumer_threads)
+      produce(s, &q_map, &cache_map, table, request * rows + first_row, first, last);
     return;
   }
-  ptx::take_registers<232>();
+  ptx::take_registers<page_source<Format>::consumer_registers>();
+  if (Format == cache_format::fp8_ds_mla && threadIdx.x == 0) load_query(s, &q_map, request * rows + first_row);
   if (threadIdx.x < 128)
     consume<0>(s, args, length, first, last, plan.count == 1);
   else
@@ -340,14 +366,20 @@ __global__ void __launch_bounds__(threads, 1)
 
 cudaError_t sm90_mla_decode_parts(const mla_decode_args& args, cudaStream_t stream) {
   const int rows = args.queries * args.heads;
+  const bool plain = args.format == cache_format::plain;
   CUtensorMap q_map, cache_map;
   if (const auto e = make_bf16_map(&q_map, args.q, std::uint64_t(args.requests) * rows, mla_entry, tile_rows)) return e;
-  if (const auto e = make_bf16_map(&cache_map, args.cache, std::uint64_t(args.pages) * mla_page, mla_entry, mla_page))
+  const auto entries = std::uint64_t(args.pages) * mla_page;
+  const auto* rope = static_cast<const std::uint8_t*>(args.cache) + fp8_pages::rope_at;
+  if (const auto e = plain ? make_bf16_map(&cache_map, args.cache, entries, mla_entry, mla_page)
+                           : make_bf16_map(&cache_map, rope, entries, mla_entry - mla_latent, mla_page,
+                                           fp8_pages::entry_bytes / 2))
     return e;
   constexpr int shared_bytes = sizeof(shared_layout);
   static_assert(shared_bytes <= 232448, "one CTA's shared memory on sm_90");
   const dim3 grid((rows + tile_rows - 1) / tile_rows, args.requests, args.splits);
-  return launch_dependent(mla_decode_kernel, {grid, threads, shared_bytes}, stream, q_map, cache_map, args);
+  const auto kernel = plain ? mla_decode_kernel<cache_format::plain> : mla_decode_kernel<cache_format::fp8_ds_mla>;
+  return launch_dependent(kernel, {grid, threads, shared_bytes}, stream, q_map, cache_map, args);
 }
 
 } // namespace troupe::cuda

@@ -116,7 +116,7 @@ __device__ void widen_rows(const std::uint8_t (&tile)[strip_rows][block_bytes], 
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
   const auto* row = tile[first_row + warp * 16 + lane / 4] + lane % 4 * 2;
   const auto widen = [](const std::uint8_t* pair) {
-    return mma::widen_pair(__byte_perm(*reinterpret_cast<const std::uint16_t*>(pair), 0, 0x4140));
+    return mma::widen_pair(__byte_perm(*reinterpret_cast<const std::uint16_t*>(pair), 0, 0x1404));
   };
 #pragma unroll
   for (int step = 0; step < 8; ++step) {

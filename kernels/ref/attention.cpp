@@ -6,6 +6,7 @@
 #include <cmath>
 #include <complex>
 #include <limits>
+#include <numeric>
 
 namespace troupe::kernels::ref {
 
@@ -35,6 +36,17 @@ std::vector<double> mla(const mla_shape& shape, const weight_view& kv_b, const s
       for (std::int64_t s = 0; s < count; ++s) out[h * shape.value + i] += p[s] * expand(shape.nope + i, s);
   }
   return out;
+}
+
+std::vector<double> absorbed_mla(const std::vector<double>& q, const std::vector<std::vector<double>>& entries,
+                                 std::int64_t latent, double scale) {
+  std::vector<double> scores, z(static_cast<std::size_t>(latent));
+  for (const auto& entry : entries)
+    scores.push_back(scale * std::inner_product(q.begin(), q.end(), entry.begin(), 0.0));
+  const auto p = softmax(scores);
+  for (std::size_t s = 0; s < entries.size(); ++s)
+    for (std::int64_t i = 0; i < latent; ++i) z[i] += p[s] * entries[s][i];
+  return z;
 }
 
 choice choose_experts(const gate_config& c, const std::vector<double>& logits, const std::vector<double>& bias) {

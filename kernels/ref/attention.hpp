@@ -13,6 +13,10 @@ namespace troupe::kernels::ref {
 std::vector<double> mla(const mla_shape& shape, const weight_view& kv_b, const std::vector<double>& q,
                         const std::vector<std::vector<double>>& entries);
 
+/// One row and head over the cache as it lies (model-spec.md 6.3): q and entries[s] [latent | rope] -> z [latent].
+std::vector<double> absorbed_mla(const std::vector<double>& q, const std::vector<std::vector<double>>& entries,
+                                 std::int64_t latent, double scale);
+
 struct choice {
   std::vector<std::int32_t> experts; ///< ascending
   std::vector<double> weights;

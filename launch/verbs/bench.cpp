@@ -77,6 +77,11 @@ void add_bench_engine(CLI::App& bench) {
   };
   const std::map<std::string, kernels::tensor_type> types{
       {"bf16", kernels::tensor_type::bf16}, {"fp8", kernels::tensor_type::f8_e4m3}, {"f32", kernels::tensor_type::f32}};
+  using exec::cache_dtype;
+  const std::map<std::string, cache_dtype> caches{{"auto", cache_dtype::automatic},
+                                                  {"bfloat16", cache_dtype::bfloat16},
+                                                  {"fp8_ds_mla", cache_dtype::fp8_ds_mla},
+                                                  {"fp8", cache_dtype::fp8_ds_mla}};
   auto given = std::make_shared<flags>();
   auto* verb = bench.add_subcommand("engine", "tokens/s of the engine beside what the memory of the device allows");
   verb->add_option("--device", given->options.device, "cpu, cuda or cuda:N")->capture_default_str();
@@ -84,6 +89,8 @@ void add_bench_engine(CLI::App& bench) {
       ->capture_default_str();
   verb->add_option("--moe-layers", given->options.moe_layers, "of r1-slice")->capture_default_str();
   verb->add_option("--weights", given->options.weights, "bf16, fp8 or f32")->transform(CLI::CheckedTransformer(types));
+  verb->add_option("--kv-cache-dtype", given->options.cache, "auto, bfloat16, fp8_ds_mla or fp8")
+      ->transform(CLI::CheckedTransformer(caches));
   verb->add_option("--batch", given->options.batches, "sequences of a decode step")->capture_default_str();
   verb->add_option("--context", given->options.context, "tokens each sequence has")->capture_default_str();
   verb->add_option("--decode-steps", given->options.decode_steps, "measured for each batch")->capture_default_str();

@@ -1,5 +1,6 @@
 // troupe plan: what a model would need and do on GPUs that are not at hand.
 #include "launch/verbs/verbs.hpp"
+#include "runtime/exec/cache_dtype.hpp"
 #include "runtime/exec/capacity.hpp"
 #include "runtime/exec/random_weights.hpp"
 
@@ -22,6 +23,7 @@ struct plan_flags {
   int gpus_per_host = 8;
   double network_gbs = 50;
   double exchange_us = 20;
+  std::string cache_dtype = "auto";
   int context = 4096;
   int prompt = 4096;
   std::vector<int> batches{1, 16, 64, 128, 256};
@@ -90,12 +92,14 @@ result<void> plan(const plan_flags& flags) {
   cluster.gpus_per_host = flags.gpus_per_host;
   cluster.network_rate = flags.network_gbs * 1e9;
   cluster.exchange_latency_s = flags.exchange_us * 1e-6;
-  TROUPE_ASSIGN(const auto memory, exec::plan_memory(model, cluster));
+  TROUPE_ASSIGN(const auto dtype, exec::parse_cache_dtype(flags.cache_dtype));
+  TROUPE_ASSIGN(const auto cache, exec::choose_cache(dtype, model));
+  TROUPE_ASSIGN(const auto memory, exec::plan_memory(model, cluster, cache));
   const auto prompt = exec::plan_prefill(model, cluster, flags.reached, flags.prompt);
   std::vector<plan_row> rows;
   for (const int batch : flags.batches)
     rows.push_back({batch, std::int64_t{batch} * flags.context <= memory.kv_tokens,
-                    exec::plan_decode(model, cluster, flags.reached, {batch, flags.context})});
+                    exec::plan_decode(model, cluster, flags.reached, {batch, flags.context, cache})});
   if (flags.json)
     print_json(memory, prompt, cluster.gpu_count(), rows);
   else
@@ -111,6 +115,7 @@ void add_plan(CLI::App& app) {
   verb->add_option("--gpus", flags->gpus, "how many of which, e.g. 8xH200 or 8xH200,32xH100")->required();
   auto* folder = verb->add_option("--model", flags->model, "a checkpoint's folder; only config.json is read");
   verb->add_option("--shape", flags->shape, "without a checkpoint: r1")->capture_default_str()->excludes(folder);
+  verb->add_option("--kv-cache-dtype", flags->cache_dtype, "auto (bf16) or fp8_ds_mla")->capture_default_str();
   verb->add_option("--context", flags->context, "tokens of each decoding sequence")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);

@@ -54,6 +54,11 @@ gpu_figures slowest(const cluster_shape& cluster) {
   return out;
 }
 
+/// Of one position of one layer.
+double entry_bytes(const model::model_config& model, kernels::cache_format cache) {
+  return static_cast<double>(kernels::cache_entry_bytes(cache, model.kv_lora_rank, model.qk_rope_head_dim));
+}
+
 int experts_on(const model::model_config& model, int gpus) { return (model.expert_count + gpus - 1) / gpus; }
 
 double replicated_bytes(const sizes& s, const model::model_config& model) {
@@ -112,7 +117,8 @@ result<cluster_shape> parse_gpus(std::string_view text) {
   return out;
 }
 
-result<memory_plan> plan_memory(const model::model_config& model, const cluster_shape& cluster, double usable) {
+result<memory_plan> plan_memory(const model::model_config& model, const cluster_shape& cluster,
+                                kernels::cache_format cache, double usable) {
   const sizes s(model);
   const auto room = slowest(cluster).memory_bytes * usable;
   const auto fixed = replicated_bytes(s, model);
@@ -128,7 +134,7 @@ result<memory_plan> plan_memory(const model::model_config& model, const cluster_
                                        " GB of each GPU's " + std::to_string(static_cast<int>(room / 1e9)) +
                                        " GB: " + advice};
   }
-  out.kv_tokens = static_cast<std::int64_t>(out.kv_bytes / (s.layers * s.latent * bf16_bytes));
+  out.kv_tokens = static_cast<std::int64_t>(out.kv_bytes / (s.layers * entry_bytes(model, cache)));
   return out;
 }
 
@@ -141,9 +147,9 @@ step_plan_times plan_decode(const model::model_config& model, const cluster_shap
   const auto matrix = [&](double parameters, double by_rows) {
     return std::max(parameters / gpu.read_rate, 2 * by_rows * parameters / gpu.fp8_rate);
   };
-  const double cached = rows * load.context * s.latent;
-  const double core = std::max(cached * bf16_bytes / gpu.read_rate,
-                               2 * cached * s.heads * (1 + model.kv_lora_rank / s.latent) / gpu.bf16_rate);
+  const double positions = rows * load.context;
+  const double core = std::max(positions * entry_bytes(model, load.cache) / gpu.read_rate,
+                               2 * positions * s.heads * (s.latent + model.kv_lora_rank) / gpu.bf16_rate);
 
   const int local = experts_on(model, gpus);
   const double idle = model.expert_count ? 1 - double(model.experts_per_token) / model.expert_count : 0;

@@ -7,6 +7,7 @@
 // Formulas: shared/reference/kernels.md section 2. Nothing is overlapped, routing is uniform: a plan, not a promise.
 #pragma once
 
+#include "kernels/cache_format.hpp"
 #include "runtime/core/result.hpp"
 #include "runtime/model/config.hpp"
 
@@ -51,6 +52,7 @@ struct cluster_shape {
 struct workload {
   int batch = 64;     ///< sequences a GPU decodes
   int context = 4096; ///< tokens each of them has
+  kernels::cache_format cache = kernels::cache_format::plain;
 };
 
 /// Per GPU; the cluster goes at the pace of its slowest kind.
@@ -76,7 +78,8 @@ result<gpu_figures> gpu_named(std::string_view name);
 result<cluster_shape> parse_gpus(std::string_view text);
 
 /// Errors: overloaded when the weights do not fit, with the number of GPUs that would do.
-result<memory_plan> plan_memory(const model::model_config& model, const cluster_shape& cluster, double usable = 0.92);
+result<memory_plan> plan_memory(const model::model_config& model, const cluster_shape& cluster,
+                                kernels::cache_format cache = kernels::cache_format::plain, double usable = 0.92);
 /// One decode step of the whole cluster.
 step_plan_times plan_decode(const model::model_config& model, const cluster_shape& cluster,
                             const kernel_fractions& reached, const workload& load);

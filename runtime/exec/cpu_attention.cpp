@@ -19,9 +19,9 @@ float* resized(std::vector<float>& values, std::int64_t rows, std::int64_t cols)
 
 } // namespace
 
-cpu_attention::cpu_attention(const model::model_config& config, const cpu_device& device)
-    : config_(config), device_(device), shape_(mla_shape_of(config)), rotary_(rope_config_of(config)),
-      mla_(device.target), input_(device.target) {}
+cpu_attention::cpu_attention(const model::model_config& config, const cpu_device& device, kernels::cache_format format)
+    : config_(config), device_(device), shape_(mla_shape_of(config)), cache_(device.target.compute, format),
+      rotary_(rope_config_of(config)), mla_(device.target, format), input_(device.target) {}
 
 void cpu_attention::run(const attention_weights& w, const cpu_batch& batch, const float* normed, std::byte* cache,
                         float* out) {
@@ -71,7 +71,7 @@ void cpu_attention::cache_row(const attention_weights& w, const cpu_batch& batch
   add_bias(w.kv_a_bias, latent);
   kernels::rmsnorm(latent, w.kv_a_norm.data(), shape_.latent, latent_norm_eps, latent);
   rotary_.rotate(key, batch.cos(row), batch.sin(row));
-  kernels::write_cache_entry(shape_, device_.target.compute, cache, batch.page(row), batch.position(row), latent, key);
+  kernels::write_cache_entry(shape_, cache_, cache, batch.page(row), batch.position(row), latent, key);
 }
 
 } // namespace troupe::exec

@@ -11,7 +11,7 @@ namespace troupe::exec {
 /// Keeps scratch memory between layers and steps; one caller at a time.
 class cpu_attention {
  public:
-  cpu_attention(const model::model_config& config, const cpu_device& device);
+  cpu_attention(const model::model_config& config, const cpu_device& device, kernels::cache_format format);
 
   /// out = MLA(normed), both [rows, hidden]. Writes the rows' entries into `cache`, one layer's pool, first.
   void run(const attention_weights& w, const cpu_batch& batch, const float* normed, std::byte* cache, float* out);
@@ -24,6 +24,7 @@ class cpu_attention {
   const model::model_config& config_;
   cpu_device device_;
   kernels::mla_shape shape_;
+  kernels::cache_type cache_;
   kernels::rope rotary_;
   kernels::mla_attention mla_;
   kernels::packed_rows input_;

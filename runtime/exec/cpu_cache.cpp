@@ -34,15 +34,13 @@ std::unique_ptr<std::byte, cpu_cache::unmap> cpu_cache::reserve(std::int64_t byt
   return {static_cast<std::byte*>(memory), unmap{size}};
 }
 
-cpu_cache::cpu_cache(std::int64_t layers, std::int64_t pages, const kernels::mla_shape& shape,
-                     kernels::compute_type compute)
-    : pages_(pages), layer_bytes_(page_bytes(1, shape, compute) * pages), memory_(reserve(layers * layer_bytes_)) {}
+cpu_cache::cpu_cache(std::int64_t layers, std::int64_t pages, const kernels::mla_shape& shape, kernels::cache_type type)
+    : pages_(pages), layer_bytes_(page_bytes(1, shape, type) * pages), memory_(reserve(layers * layer_bytes_)) {}
 
 void cpu_cache::unmap::operator()(std::byte* p) const { munmap(p, size); }
 
-std::int64_t cpu_cache::page_bytes(std::int64_t layers, const kernels::mla_shape& shape,
-                                   kernels::compute_type compute) {
-  return layers * kernels::cache_page_tokens * kernels::cache_entry_bytes(shape, compute);
+std::int64_t cpu_cache::page_bytes(std::int64_t layers, const kernels::mla_shape& shape, kernels::cache_type type) {
+  return layers * kernels::cache_page_tokens * kernels::cache_entry_bytes(shape, type);
 }
 
 std::int64_t available_memory_bytes() {

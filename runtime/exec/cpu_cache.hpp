@@ -12,12 +12,12 @@ namespace troupe::exec {
 class cpu_cache {
  public:
   /// Reserves addresses; a page takes memory when it is first written. Zero until then.
-  cpu_cache(std::int64_t layers, std::int64_t pages, const kernels::mla_shape& shape, kernels::compute_type compute);
+  cpu_cache(std::int64_t layers, std::int64_t pages, const kernels::mla_shape& shape, kernels::cache_type type);
 
   std::byte* layer(std::int64_t index) const { return memory_.get() + index * layer_bytes_; }
   std::int64_t page_count() const { return pages_; }
   /// Of all layers.
-  static std::int64_t page_bytes(std::int64_t layers, const kernels::mla_shape& shape, kernels::compute_type compute);
+  static std::int64_t page_bytes(std::int64_t layers, const kernels::mla_shape& shape, kernels::cache_type type);
 
  private:
   struct unmap {

@@ -41,6 +41,11 @@ result<cpu_device> open_cpu(const weight_source& weights, const cpu_options& opt
   return cpu_device{{*set, compute_type_of(weights, options.dtype)}, pool};
 }
 
+result<kernels::cache_format> choose_cache(cache_dtype dtype, const model::model_config& config,
+                                           const cpu_device& device) {
+  return choose_cache(dtype, config, device.target.compute == kernels::compute_type::float32 ? 4 : 2);
+}
+
 kernels::rope_config rope_config_of(const model::model_config& config) {
   kernels::rope_config rope{
       .dim = config.qk_rope_head_dim, .base = config.rope_theta, .yarn = {}, .interleaved = config.rope_interleave};

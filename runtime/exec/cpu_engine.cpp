@@ -23,11 +23,12 @@ result<std::int32_t> choose_page_count(const cpu_engine_options& options, std::i
 result<std::unique_ptr<engine>> make_cpu_engine(weight_source& weights, const model::model_config& config,
                                                 const cpu_engine_options& options) {
   TROUPE_ASSIGN(const auto device, open_cpu(weights, options.cpu));
+  TROUPE_ASSIGN(const auto format, choose_cache(options.cache, config, device));
   TROUPE_ASSIGN(auto loaded, load_cpu_weights(weights, config, device, options.cpu));
   const auto layers = config.layer_count + (loaded.mtp ? 1 : 0);
-  const auto page_bytes = cpu_cache::page_bytes(layers, mla_shape_of(config), device.target.compute);
+  const auto page_bytes = cpu_cache::page_bytes(layers, mla_shape_of(config), {device.target.compute, format});
   TROUPE_ASSIGN(const auto page_count, choose_page_count(options, page_bytes));
-  return std::unique_ptr<engine>(new cpu_model(config, device, std::move(loaded), page_count));
+  return std::unique_ptr<engine>(new cpu_model(config, device, std::move(loaded), page_count, format));
 }
 
 result<std::unique_ptr<expert_engine>> make_cpu_expert_engine(weight_source& weights, const model::model_config& config,

@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/isa.hpp"
 #include "kernels/cpu/thread_pool.hpp"
+#include "runtime/exec/cache_dtype.hpp"
 #include "runtime/exec/engine.hpp"
 #include "runtime/exec/expert_client.hpp"
 #include "runtime/exec/model_weights.hpp"
@@ -37,13 +38,15 @@ struct cpu_options {
 
 struct cpu_engine_options {
   cpu_options cpu;
+  cache_dtype cache = cache_dtype::automatic;
   std::int32_t page_count = 0;        ///< pages of the latent cache; 0: by the two fields below
   double kv_cache_ratio = 0.8;        ///< share of the memory left once the weights are loaded ...
   std::int32_t page_count_max = 4096; ///< ... but no more pages than this; they cost memory only once written
 };
 
 /// Loads everything but the routed experts. `weights` may be closed afterwards. Errors: bad_input (a tensor is missing
-/// or has the wrong shape), unsupported (no AVX2, `isa` not of this machine), overloaded (no memory for one page).
+/// or has the wrong shape), unsupported (no AVX2, `isa` not of this machine, choose_cache()), overloaded (no memory for
+/// one page).
 result<std::unique_ptr<engine>> make_cpu_engine(const model::checkpoint& weights, const model::model_config& config,
                                                 const cpu_engine_options& options);
 result<std::unique_ptr<engine>> make_cpu_engine(weight_source& weights, const model::model_config& config,

@@ -1,30 +1,33 @@
 #include "runtime/exec/cpu_model.hpp"
 
 #include "kernels/cpu/elementwise.hpp"
+#include "runtime/exec/cache_dtype.hpp"
 
 #include <algorithm>
 
 namespace troupe::exec {
 namespace {
 
-std::string name_of(const kernels::target& t) {
+std::string name_of(const kernels::target& t, kernels::cache_format format) {
   return "cpu/" + std::string(kernels::name_of(t.set)) +
-         (t.compute == kernels::compute_type::float32 ? "/float32" : "/bfloat16");
+         (t.compute == kernels::compute_type::float32 ? "/float32" : "/bfloat16") + name_suffix(format);
 }
 
 } // namespace
 
 cpu_model::cpu_model(const model::model_config& config, const cpu_device& device, cpu_weights weights,
-                     std::int32_t page_count)
+                     std::int32_t page_count, kernels::cache_format format)
     : config_(config), device_(device), weights_(std::move(weights)),
-      cache_(config.layer_count + (weights_.mtp ? 1 : 0), page_count, mla_shape_of(config), device.target.compute),
-      rotary_(rope_config_of(config)), attention_(config_, device), ffn_(config_, device), head_input_(device.target) {
+      cache_(config.layer_count + (weights_.mtp ? 1 : 0), page_count, mla_shape_of(config),
+             {device.target.compute, format}),
+      rotary_(rope_config_of(config)), attention_(config_, device, format), ffn_(config_, device),
+      head_input_(device.target) {
   const auto layers = config.layer_count + (weights_.mtp ? 1 : 0);
-  info_ = {.name = name_of(device.target),
+  info_ = {.name = name_of(device.target, format),
            .vocab_size = config.vocab_size,
            .page_count = page_count,
-           .page_bytes =
-               static_cast<std::size_t>(cpu_cache::page_bytes(layers, mla_shape_of(config), device.target.compute)),
+           .page_bytes = static_cast<std::size_t>(
+               cpu_cache::page_bytes(layers, mla_shape_of(config), {device.target.compute, format})),
            .can_draft = weights_.mtp.has_value()};
 }
 

@@ -11,7 +11,8 @@ namespace troupe::exec {
 /// The residual stream is fp32; in bfloat16 mode the kernels round the inputs of every product.
 class cpu_model final : public engine {
  public:
-  cpu_model(const model::model_config& config, const cpu_device& device, cpu_weights weights, std::int32_t page_count);
+  cpu_model(const model::model_config& config, const cpu_device& device, cpu_weights weights, std::int32_t page_count,
+            kernels::cache_format format);
 
   const engine_info& info() const override { return info_; }
   result<void> forward(std::span<const row_group> groups, expert_client& experts) override;

@@ -77,6 +77,10 @@ result<cpu_weights> load_cpu_weights(weight_source& from, const model::model_con
 result<kernels::ffn_weights> load_expert(weight_source& from, const model::model_config& config, layer_index layer,
                                          expert_index expert, kernels::target t);
 
+/// Errors: as choose_cache().
+result<kernels::cache_format> choose_cache(cache_dtype dtype, const model::model_config& config,
+                                           const cpu_device& device);
+
 kernels::mla_shape mla_shape_of(const model::model_config& config);
 kernels::rope_config rope_config_of(const model::model_config& config);
 kernels::gate_config gate_config_of(const model::model_config& config);

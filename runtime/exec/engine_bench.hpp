@@ -16,6 +16,7 @@ struct bench_options {
   std::string device = "cpu";  ///< parse_device()
   int moe_layers = 1;          ///< of r1-slice
   kernels::tensor_type weights = kernels::tensor_type::bf16;
+  cache_dtype cache = cache_dtype::automatic;
   cpu_options cpu{};
   std::vector<int> batches = {1, 8, 32};             ///< sequences of a decode step
   int context = 256;                                 ///< tokens that each sequence has before it decodes

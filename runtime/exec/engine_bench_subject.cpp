@@ -59,7 +59,8 @@ result<void> cpu_subject::load(const bench_options& options, const model::model_
   TROUPE_ASSIGN(const auto gemm, weights.matrix("bench.up_proj.weight", gemm_size, gemm_size));
   gemm_weights_ = kernels::matrix(gemm.view, device_.target);
   TROUPE_ASSIGN(auto loaded, load_cpu_weights(weights, config_, device_, cpu));
-  model_ = std::make_unique<cpu_model>(config_, device_, std::move(loaded), pages);
+  TROUPE_ASSIGN(const auto format, choose_cache(options.cache, config_, device_));
+  model_ = std::make_unique<cpu_model>(config_, device_, std::move(loaded), pages, format);
 
   std::vector<expert_index> all(static_cast<std::size_t>(config.expert_count));
   std::iota(all.begin(), all.end(), 0);
@@ -93,8 +94,9 @@ class device_subject final : public bench_subject {
     TROUPE_ASSIGN(const auto choice, parse_device(options.device));
     TROUPE_ASSIGN(device_, open_device(choice.kind, choice.index));
     TROUPE_ASSIGN(experts_, device_->make_local_experts(weights, config));
-    TROUPE_ASSIGN(model_,
-                  device_->make_engine(weights, config, {.page_count = pages, .deterministic = options.deterministic}));
+    TROUPE_ASSIGN(model_, device_->make_engine(
+                              weights, config,
+                              {.cache = options.cache, .page_count = pages, .deterministic = options.deterministic}));
     step_bytes_ = device_step_bytes(config, options.weights);
     expert_bytes_ = std::int64_t{3} * config.hidden_size * config.moe_intermediate_size *
                     static_cast<std::int64_t>(bytes_of(options.weights));

@@ -33,7 +33,7 @@ std::pair<std::size_t, std::size_t> agreement(const std::vector<std::vector<toke
                                               const std::vector<std::vector<token_id>>& b) {
   std::size_t same = 0, all = 0;
   for (std::size_t p = 0; p < a.size(); ++p) {
-    for (std::size_t i = 0; i < std::min(a[p].size(), b[p].size()); ++i) same += a[p][i] == b[p][i];
+    same += tokens_alike(a[p], b[p]);
     all += std::max(a[p].size(), b[p].size());
   }
   return {same, all};
@@ -61,6 +61,26 @@ BOOST_AUTO_TEST_CASE(greedy_tokens_agree_with_the_cpu_engine) {
             << " of " << all_golden << " with transformers; " << all / seconds.count() << " tokens/s, one sequence"
             << std::endl;
   BOOST_TEST(double(same) >= 0.99 * double(all));
+}
+
+/// The same recipe on both: caches hold the same codes but where sums fall on two sides of a middle.
+BOOST_AUTO_TEST_CASE(an_fp8_cache_continues_as_the_cpu_engines_does) {
+  demo_model m;
+  constexpr auto codes = cache_dtype::fp8_ds_mla;
+  auto gpu = gpu_test::make_gpu_rig(m.weights, m.config, 64, true, codes);
+  auto cpu = make_rig(m.weights, m.config, {.dtype = cpu_dtype::bfloat16, .threads = 8, .cache = codes});
+  BOOST_TEST(gpu.device->info().page_bytes == cpu.device->info().page_bytes);
+
+  const auto on_gpu = m.continuations(gpu);
+  const auto [same, all] = agreement(on_gpu, m.continuations(cpu));
+  std::vector<std::vector<token_id>> golden;
+  for (const auto& p : m.golden.prompts) golden.push_back(p.greedy);
+  const auto [same_golden, all_golden] = agreement(on_gpu, golden);
+
+  std::cout << "demo, FP8 cache: " << same << " of " << all << " greedy tokens agree with the CPU engine, "
+            << same_golden << " of " << all_golden << " with transformers" << std::endl;
+  BOOST_TEST(double(same) >= 0.97 * double(all));
+  BOOST_TEST(double(same_golden) >= 0.97 * double(all_golden));
 }
 
 BOOST_AUTO_TEST_CASE(logits_err_no_more_than_one_and_a_half_times_the_w8a8_emulation) {

@@ -191,6 +191,34 @@ BOOST_DATA_TEST_CASE(a_row_does_not_depend_on_its_batch, boost::unit_test::data:
   BOOST_TEST((run_alone(rig, c, pages_c, std::vector{64, 6}).back() == of_c.front()));
 }
 
+/// The same with 656-byte entries, prefilled and decoded, launched and replayed; and no further from the model with
+/// rounded entries than the CPU's engine.
+BOOST_AUTO_TEST_CASE(an_fp8_cache_keeps_rows_apart_and_errs_as_the_cpus) {
+  random_model m(tensor_type::bf16);
+  m.config.topk_group = m.config.group_count, m.config.experts_per_token = m.config.expert_count;
+  constexpr auto codes = cache_dtype::fp8_ds_mla;
+  auto rig = gpu_test::make_gpu_rig(m.weights, m.config, 64, true, codes);
+  const auto a = m.tokens(150), c = m.tokens(70);
+  const auto pages_a = pages_from(0, 150), pages_c = pages_from(20, 70, 3);
+
+  const auto whole = run_alone(rig, a, pages_a, std::vector{150});
+  BOOST_TEST((run_alone(rig, a, pages_from(40, 150, 2), std::vector{17, 1, 1, 1, 1, 40, 1}) == whole));
+  const std::vector<row_group> groups = {{.tokens = c, .pages = pages_c, .logit_rows = 0},
+                                         {.tokens = a, .pages = pages_a, .logit_rows = 150}};
+  rig.device->forward(groups, *rig.experts).value();
+  BOOST_TEST((copy_logits(*rig.device, 0, 150) == whole));
+
+  const auto some = std::vector<token_id>(a.begin(), a.begin() + 24);
+  exec::test::reference_model rounded(m.weights, m.config);
+  rounded.round_entries();
+  const auto want = rounded.logits(rounded.hidden(some));
+  auto cpu = make_rig(m.weights, m.config, {.dtype = cpu_dtype::bfloat16, .threads = 4, .cache = codes});
+  const double on_cpu = gpu_test::quartile_error(want, run_alone(cpu, some, pages_a, std::vector{24}));
+  const double got = gpu_test::quartile_error(want, run_alone(rig, some, pages_a, std::vector{24}));
+  std::cout << "FP8 cache: row error " << got << ", CPU " << on_cpu << std::endl;
+  BOOST_TEST(got <= 1.5 * on_cpu);
+}
+
 /// A context of several attention parts gives the same bits whatever else makes the page tables longer.
 BOOST_AUTO_TEST_CASE(a_longer_neighbour_changes_nothing) {
   random_model m(tensor_type::f8_e4m3);

@@ -26,12 +26,13 @@ inline std::vector<expert_index> all_experts(const model::model_config& config) 
 
 /// Rows stay on the device.
 inline testing::engine_rig make_gpu_rig(exec::weight_source& weights, const model::model_config& config,
-                                        std::int32_t pages = 64, bool deterministic = true) {
+                                        std::int32_t pages = 64, bool deterministic = true,
+                                        exec::cache_dtype cache = exec::cache_dtype::automatic) {
   testing::engine_rig rig;
   rig.experts =
       std::make_unique<exec::cuda_local_experts>(make_gpu_experts(weights, config, all_experts(config)), config);
   rig.device = exec::cuda_model::load(exec::open_cuda(0).value(), weights, config,
-                                      {.page_count = pages, .deterministic = deterministic})
+                                      {.cache = cache, .page_count = pages, .deterministic = deterministic})
                    .value();
   return rig;
 }

@@ -3,6 +3,7 @@
 #include "kernels/cpu/rope.hpp"
 #include "kernels/cuda/mla_rows.hpp"
 #include "kernels/cuda/rows.hpp"
+#include "kernels/ref/cache.hpp"
 #include "kernels/tensor_type.hpp"
 #include "tests/gpu/device_buffer.hpp"
 #include "tests/support/test_seed.hpp"
@@ -177,6 +178,66 @@ BOOST_DATA_TEST_CASE(argmax_is_the_first_of_the_largest, boost::unit_test::data:
   for (int t : {0, 1, 5}) BOOST_TEST(got[t] == std::max_element(row(t), row(t) + count) - row(t));
   for (int t : {2, 3, 4}) BOOST_TEST(got[t] == -1);
   BOOST_TEST(got[6] == -1); // poison: not written
+}
+
+/// Sums of squares are exact, so the norm's bits do not depend on its order: entries of 656 bytes are compared whole.
+BOOST_AUTO_TEST_CASE(codes_scales_and_keys_of_an_entry_are_those_of_the_oracle) {
+  random_source random;
+  const int tokens = 9, pages = 2, bytes = 656;
+  std::vector<float> entry(tokens * 576), norm = random.normals(512), cos(tokens * 32, 1.0f), sin(tokens * 32, 0.0f);
+  for (auto& x : entry) x = float(int(random.random() % 255) - 127);
+  std::fill_n(norm.begin(), 128, 0.0f), norm[140] = NAN, norm[141] = INFINITY;
+  for (int i = 256; i < 384; ++i) norm[i] *= std::exp2f(float(i % 32) - 20); // from below the smallest scale on
+  std::fill_n(entry.begin(), 512, 0.0f), entry[300] = 4096;                  // the largest that a norm leaves
+  const std::vector<int> slots{5, 64 + 63, 0, 1, 2, 64, 65, 126, 62};
+  const test::device_buffer<float> d_entry(entry), d_norm(norm), d_cos(cos), d_sin(sin);
+  const test::device_buffer<int> d_slots(slots);
+  const test::device_buffer<std::uint8_t> cache(pages * 64 * bytes);
+  mla_rows_args args;
+  args.entry = d_entry.get(), args.norm = d_norm.get(), args.cos = d_cos.get(), args.sin = d_sin.get();
+  args.slots = d_slots.get(), args.cache = cache.get(), args.format = kernels::cache_format::fp8_ds_mla;
+  args.tokens = tokens, args.eps = 0;
+  BOOST_REQUIRE_EQUAL(mla_rows(args, nullptr), cudaSuccess);
+  done();
+
+  std::vector<std::uint8_t> want(pages * 64 * bytes, 0xFF);
+  for (int t = 0; t < tokens; ++t) {
+    const float* x = &entry[t * 576];
+    float sum = 0;
+    for (int i = 0; i < 512; ++i) sum += x[i] * x[i];
+    const float factor = 1.0f / std::sqrt(sum / 512);
+    std::vector<float> latent(512);
+    for (int i = 0; i < 512; ++i) latent[i] = norm[i] * (x[i] * factor);
+    const auto e = kernels::ref::cache_entry(latent, {x + 512, x + 576});
+    std::copy(e.begin(), e.end(), want.begin() + slots[t] * bytes);
+  }
+  const auto got = cache.host();
+  const auto same = std::mismatch(got.begin(), got.end(), want.begin()).first - got.begin();
+  BOOST_TEST(same == pages * 64 * bytes, "entry at slot " << same / bytes << " differs at byte " << same % bytes);
+}
+
+/// Rotation and rounding of the key have the same code for both formats.
+BOOST_DATA_TEST_CASE(keys_of_both_formats_have_the_same_bits, boost::unit_test::data::make({true, false}),
+                     interleaved) {
+  random_source random;
+  const int tokens = 3;
+  const auto entry = random.normals(tokens * 576), norm = random.normals(512), cos = random.normals(tokens * 32),
+             sin = random.normals(tokens * 32);
+  const std::vector<int> slots{5, 63, 0};
+  const test::device_buffer<float> d_entry(entry), d_norm(norm), d_cos(cos), d_sin(sin);
+  const test::device_buffer<int> d_slots(slots);
+  const test::device_buffer<std::uint8_t> plain(64 * 1152), codes(64 * 656);
+  mla_rows_args args;
+  args.entry = d_entry.get(), args.norm = d_norm.get(), args.cos = d_cos.get(), args.sin = d_sin.get();
+  args.slots = d_slots.get(), args.cache = plain.get(), args.tokens = tokens, args.interleaved = interleaved;
+  BOOST_REQUIRE_EQUAL(mla_rows(args, nullptr), cudaSuccess);
+  args.cache = codes.get(), args.format = kernels::cache_format::fp8_ds_mla;
+  BOOST_REQUIRE_EQUAL(mla_rows(args, nullptr), cudaSuccess);
+  done();
+
+  const auto a = plain.host(), b = codes.host();
+  for (const int slot : slots)
+    BOOST_TEST(std::equal(&a[slot * 1152 + 1024], &a[slot * 1152 + 1024] + 128, &b[slot * 656 + 528]), "slot " << slot);
 }
 
 BOOST_DATA_TEST_CASE(queries_and_cache_entries_match_the_cpu, boost::unit_test::data::make({true, false}),

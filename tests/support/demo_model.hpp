@@ -24,9 +24,9 @@ struct demo_model {
   exec::checkpoint_weights weights{tensors, config};
 
   /// On every core.
-  engine_rig rig(exec::cpu_dtype dtype) {
+  engine_rig rig(exec::cpu_dtype dtype, exec::cache_dtype cache = exec::cache_dtype::automatic) {
     return make_rig(weights, config,
-                    {.dtype = dtype, .threads = static_cast<int>(std::thread::hardware_concurrency())});
+                    {.dtype = dtype, .threads = static_cast<int>(std::thread::hardware_concurrency()), .cache = cache});
   }
 };
 

@@ -20,6 +20,7 @@ struct rig_options {
   int shards = 1;
   std::int32_t pages = 64;
   std::optional<kernels::isa> isa{};
+  exec::cache_dtype cache = exec::cache_dtype::automatic;
 };
 
 /// Experts that an engine takes for slow ones, so that it halves every step of two rows or more.
@@ -53,6 +54,7 @@ inline engine_rig make_rig(exec::weight_source& weights, const model::model_conf
   options.cpu.isa = o.isa;
   options.cpu.pool = std::make_shared<kernels::thread_pool>(o.threads);
   options.page_count = o.pages;
+  options.cache = o.cache;
   engine_rig rig{exec::make_cpu_engine(weights, config, options).value(), nullptr};
 
   const auto where = moe::place_evenly(config.expert_count, o.shards, 1);

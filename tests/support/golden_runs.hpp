@@ -58,6 +58,13 @@ inline double largest_error(const golden_case& golden, engine_rig& rig) {
   return worst;
 }
 
+/// Tokens that agree position by position.
+inline std::size_t tokens_alike(std::span<const token_id> a, std::span<const token_id> b) {
+  std::size_t same = 0;
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) same += a[i] == b[i];
+  return same;
+}
+
 inline token_id best_token(std::span<const float> logits) {
   return static_cast<token_id>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }

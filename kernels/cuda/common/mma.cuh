@@ -29,19 +29,26 @@ __device__ inline void multiply(tile& c, const uint4& low, const uint4& high, co
   multiply_16(c, low.z, high.z, low.w, high.w, x.z, x.w);
 }
 
-/// Two e4m3 codes in the low bytes of 16-bit lanes, as bf16, exactly. Shifted into place they are 2^-120 times their
-/// value, subnormals included; the product puts the exponent right.
-__device__ inline std::uint32_t widen_pair(std::uint32_t codes) {
-  const std::uint32_t bits = (codes & 0x00800080u) << 8 | (codes & 0x007F007Fu) << 4;
-  constexpr std::uint32_t two_to_120 = 0x7B807B80u;
+inline constexpr std::uint32_t two_to_120 = 0x7B807B80u; ///< a pair of bf16
+
+/// Two e4m3 codes in the high bytes of 16-bit lanes, as bf16, exactly. Shifted into place they are 2^-120 times their
+/// value, subnormals included; the product puts the exponent right. `factor` is a pair of bf16: 2^120, or a scale times
+/// that, exact for a power of two.
+__device__ inline std::uint32_t widen_pair(std::uint32_t codes, std::uint32_t factor = two_to_120) {
+  const std::uint32_t bits = (codes & 0x80008000u) | (codes >> 4 & 0x07F007F0u);
   const auto wide =
-      __hmul2(reinterpret_cast<const __nv_bfloat162&>(bits), reinterpret_cast<const __nv_bfloat162&>(two_to_120));
+      __hmul2(reinterpret_cast<const __nv_bfloat162&>(bits), reinterpret_cast<const __nv_bfloat162&>(factor));
   return reinterpret_cast<const std::uint32_t&>(wide);
 }
 /// Eight e4m3 codes as eight bf16.
-__device__ inline uint4 widen(std::uint32_t first, std::uint32_t second) {
-  return {widen_pair(__byte_perm(first, 0, 0x4140)), widen_pair(__byte_perm(first, 0, 0x4342)),
-          widen_pair(__byte_perm(second, 0, 0x4140)), widen_pair(__byte_perm(second, 0, 0x4342))};
+__device__ inline uint4 widen(std::uint32_t first, std::uint32_t second, std::uint32_t factor = two_to_120) {
+  return {widen_pair(__byte_perm(first, 0, 0x1404), factor), widen_pair(__byte_perm(first, 0, 0x3424), factor),
+          widen_pair(__byte_perm(second, 0, 0x1404), factor), widen_pair(__byte_perm(second, 0, 0x3424), factor)};
+}
+/// The factor that widens codes with this scale.
+__device__ inline std::uint32_t widen_factor(float scale) {
+  const auto pair = __float2bfloat162_rn(scale * 0x1p120f);
+  return reinterpret_cast<const std::uint32_t&>(pair);
 }
 
 } // namespace troupe::cuda::mma

@@ -40,8 +40,8 @@ const std::uint16_t* row_norm::run(const float_rows& x, int tokens, int width, c
 cuda_attention::cuda_attention(const model::model_config& config)
     : config_(config), scale_(kernels::softmax_scale(rope_config_of(config), config.qk_head_dim())) {}
 
-void cuda_attention::run(const cuda_layer_weights& layer, const device_batch& batch, std::uint16_t* cache,
-                         int page_count, float* x, cudaStream_t stream) {
+void cuda_attention::run(const cuda_layer_weights& layer, const device_batch& batch, const layer_cache& cache, float* x,
+                         cudaStream_t stream) {
   const auto& w = layer.attention;
   const auto normed = input_.run({x, config_.hidden_size}, batch.rows, config_.hidden_size, layer.input_norm,
                                  config_.rms_norm_eps, stream);
@@ -54,7 +54,7 @@ void cuda_attention::run(const cuda_layer_weights& layer, const device_batch& ba
   args.cos = batch.cos, args.sin = batch.sin, args.slots = batch.slots;
   args.q_nope = nope_.reserve(rows * heads * config_.qk_nope_head_dim);
   args.absorbed = absorbed_.reserve(rows * heads * cuda::mla_entry);
-  args.cache = cache;
+  args.cache = cache.entries, args.format = cache.format;
   args.tokens = batch.rows, args.heads = config_.head_count, args.nope = config_.qk_nope_head_dim;
   args.eps = latent_norm_eps, args.interleaved = config_.rope_interleave;
   must(cuda::mla_rows(args, stream));
@@ -68,7 +68,7 @@ void cuda_attention::run(const cuda_layer_weights& layer, const device_batch& ba
   absorb.batch_invariant = w.key.batch_invariant;
   must(cuda::linear(absorb, stream));
 
-  attend(batch, cache, page_count, stream);
+  attend(batch, cache, stream);
   multiply(w.o, attended(w, batch.rows, stream), batch.rows, x, cuda::linear_out::add_f32, w.o_bias.as<float>(),
            stream);
 }
@@ -86,8 +86,7 @@ void cuda_attention::project(const cuda_attention_weights& w, const device_batch
 }
 
 /// Every row is a request of its own: prefill rows take the way of decode rows and get the same bits.
-void cuda_attention::attend(const device_batch& batch, const std::uint16_t* cache, int page_count,
-                            cudaStream_t stream) {
+void cuda_attention::attend(const device_batch& batch, const layer_cache& cache, cudaStream_t stream) {
   const auto heads = static_cast<std::size_t>(config_.head_count);
   const int splits = cuda::mla_splits_most(batch.table_pages);
   const auto row_floats = static_cast<std::size_t>(splits) * heads * cuda::mla_latent;
@@ -95,7 +94,8 @@ void cuda_attention::attend(const device_batch& batch, const std::uint16_t* cach
                                                                  static_cast<std::size_t>(batch.rows)));
   auto* out = latent_.reserve(static_cast<std::size_t>(batch.rows) * heads * cuda::mla_latent);
   cuda::mla_decode_args args;
-  args.cache = cache, args.scale = scale_, args.heads = config_.head_count, args.pages = page_count;
+  args.cache = cache.entries, args.format = cache.format, args.pages = cache.pages;
+  args.scale = scale_, args.heads = config_.head_count;
   args.table_pages = batch.table_pages, args.splits = splits, args.by_length = true;
   if (splits > 1) {
     args.partial_out = partial_out_.reserve(static_cast<std::size_t>(rows_max) * row_floats);

@@ -1,6 +1,7 @@
 // The attention block of one layer on the device, absorbed for every row (model-spec.md 6.3).
 #pragma once
 
+#include "kernels/cache_format.hpp"
 #include "kernels/cuda/linear.hpp"
 #include "runtime/exec/cuda/cuda_weights.hpp"
 #include "runtime/exec/device/batch_layout.hpp"
@@ -28,19 +29,26 @@ class row_norm {
   device_scratch<std::uint16_t> rows_;
 };
 
+/// One layer's pool [pages, 64] of entries.
+struct layer_cache {
+  void* entries = nullptr;
+  int pages = 0;
+  kernels::cache_format format = kernels::cache_format::plain;
+};
+
 /// Keeps scratch memory between layers and steps; one caller at a time.
 class cuda_attention {
  public:
   explicit cuda_attention(const model::model_config& config);
 
-  /// x += MLA(norm(x)), x [rows, hidden] fp32. Writes the rows' entries into `cache` [page_count, 64, 576] first.
-  void run(const cuda_layer_weights& w, const device_batch& batch, std::uint16_t* cache, int page_count, float* x,
+  /// x += MLA(norm(x)), x [rows, hidden] fp32. Writes the rows' entries into `cache` first.
+  void run(const cuda_layer_weights& w, const device_batch& batch, const layer_cache& cache, float* x,
            cudaStream_t stream);
 
  private:
   void project(const cuda_attention_weights& w, const device_batch& batch, const std::uint16_t* normed,
                cudaStream_t stream);
-  void attend(const device_batch& batch, const std::uint16_t* cache, int page_count, cudaStream_t stream);
+  void attend(const device_batch& batch, const layer_cache& cache, cudaStream_t stream);
   const std::uint16_t* attended(const cuda_attention_weights& w, int rows, cudaStream_t stream);
 
   const model::model_config& config_;

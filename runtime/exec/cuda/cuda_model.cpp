@@ -53,11 +53,12 @@ result<std::unique_ptr<cuda_model>> cuda_model::load(const cuda_device& device, 
 }
 
 result<void> cuda_model::make_cache(const device_engine_options& options) {
+  TROUPE_ASSIGN(cache_format_, choose_cache(options.cache, config_));
   const auto layers = static_cast<std::size_t>(config_.layer_count) + (weights_.mtp ? 1 : 0);
-  info_ = {.name = device_.name,
+  info_ = {.name = device_.name + name_suffix(cache_format_),
            .vocab_size = config_.vocab_size,
            .page_count = options.page_count,
-           .page_bytes = layers * cuda::mla_page * cuda::mla_entry * sizeof(std::uint16_t),
+           .page_bytes = layers * cuda::mla_page * static_cast<std::size_t>(cuda::mla_entry_bytes(cache_format_)),
            .can_draft = weights_.mtp.has_value()};
   if (info_.page_count == 0) {
     std::size_t free = 0, total = 0;
@@ -190,9 +191,11 @@ void cuda_model::project_head(const float* x, const device_batch& batch, const d
 
 result<void> cuda_model::run_layer(const cuda_layer_weights& w, layer_index layer, const device_batch& batch,
                                    expert_client& experts) {
-  auto* cache = cache_.as<std::uint16_t>() +
-                static_cast<std::size_t>(layer) * info_.page_count * cuda::mla_page * cuda::mla_entry;
-  attention_.run(w, batch, cache, info_.page_count, x_.get(), stream_);
+  const auto layer_bytes =
+      static_cast<std::size_t>(info_.page_count) * cuda::mla_page * cuda::mla_entry_bytes(cache_format_);
+  const layer_cache cache{cache_.as<std::uint8_t>() + layer_bytes * static_cast<std::size_t>(layer), info_.page_count,
+                          cache_format_};
+  attention_.run(w, batch, cache, x_.get(), stream_);
   const auto normed = ffn_input_.run({x_.get(), config_.hidden_size}, batch.rows, config_.hidden_size,
                                      w.post_attention_norm, config_.rms_norm_eps, stream_);
   if (w.gate) return run_mixture(w, layer, batch, normed, experts);

@@ -63,7 +63,8 @@ class cuda_model final : public engine {
   kernels::rope rotary_;
   cuda_stream stream_, side_; // shared experts run beside the gate
   cuda_event normed_{cudaEventDisableTiming}, own_ready_{cudaEventDisableTiming};
-  device_memory cache_; // [layers][pages][64][576] bf16
+  device_memory cache_; // [layers][pages][64] entries of cache_format_
+  kernels::cache_format cache_format_ = kernels::cache_format::plain;
   cuda_attention attention_;
   cuda_ffn ffn_;
   row_norm ffn_input_, head_input_;

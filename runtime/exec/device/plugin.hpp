@@ -2,6 +2,7 @@
 // when somebody asks for the device: a host without CUDA needs none of it, and this header names none of it.
 #pragma once
 
+#include "runtime/exec/cache_dtype.hpp"
 #include "runtime/exec/engine.hpp"
 #include "runtime/exec/model_weights.hpp"
 
@@ -17,10 +18,11 @@
 namespace troupe::exec {
 
 /// Grows with every change of a class that crosses the border: those of this file, engine.hpp, expert_client.hpp,
-/// moe/dispatch.hpp, model_weights.hpp, model/config.hpp and core/result.hpp.
-inline constexpr std::uint32_t plugin_abi = 3;
+/// moe/dispatch.hpp, model_weights.hpp, cache_dtype.hpp, model/config.hpp and core/result.hpp.
+inline constexpr std::uint32_t plugin_abi = 4;
 
 struct device_engine_options {
+  cache_dtype cache = cache_dtype::automatic;
   std::int32_t page_count = 0;        ///< pages of the latent cache; 0: by the two fields below
   double kv_cache_ratio = 0.8;        ///< share of the device memory left once the weights are loaded ...
   std::int32_t page_count_max = 4096; ///< ... but no more pages than this

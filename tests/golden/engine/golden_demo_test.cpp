@@ -31,6 +31,19 @@ BOOST_AUTO_TEST_CASE(float32_continues_all_prompts_as_transformers_does) {
   std::cout << "demo: " << m.golden.prompts.size() << " prompts, " << tokens << " tokens continued" << std::endl;
 }
 
+/// The 656-byte cache is an approximation, so this says how good it is on a small model.
+BOOST_AUTO_TEST_CASE(an_fp8_cache_continues_nearly_all_prompts_alike) {
+  demo_model m;
+  auto rig = m.rig(cpu_dtype::bfloat16, cache_dtype::fp8_ds_mla);
+  std::size_t same = 0, all = 0;
+  for (const auto& prompt : m.golden.prompts) {
+    const auto got = run_greedy(rig, prompt.ids, 64, m.config.eos_token_ids.front());
+    same += tokens_alike(got, prompt.greedy), all += std::max(got.size(), prompt.greedy.size());
+  }
+  std::cout << "demo: with an FP8 cache " << same << " of " << all << " greedy tokens are transformers'" << std::endl;
+  BOOST_TEST(double(same) >= 0.97 * double(all));
+}
+
 BOOST_AUTO_TEST_CASE(float32_logits_are_those_of_transformers) {
   demo_model m;
   auto rig = m.rig(cpu_dtype::float32);

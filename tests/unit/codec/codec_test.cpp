@@ -160,6 +160,7 @@ BOOST_AUTO_TEST_CASE(an_assignment_arrives_as_it_was_sent) {
                   .max_num_seqs = 5,
                   .max_num_batched_tokens = 6,
                   .max_model_len = 7,
+                  .kv_cache_dtype = "fp8_ds_mla",
                   .kv_cache_ratio = 0.5,
                   .seed = 8,
                   .speculative = false,

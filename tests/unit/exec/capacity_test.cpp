@@ -47,6 +47,15 @@ BOOST_AUTO_TEST_CASE(r1_does_not_fit_eight_cards_of_80_gb_and_fits_eight_h200) {
   BOOST_TEST(large->kv_tokens == std::int64_t(large->kv_bytes / 70272));
 }
 
+BOOST_AUTO_TEST_CASE(an_fp8_cache_holds_more_and_is_read_faster) {
+  constexpr auto codes = kernels::cache_format::fp8_ds_mla;
+  const auto gpus = parse_gpus("8xH200").value();
+  const auto plan = plan_memory(r1, gpus, codes).value();
+  BOOST_TEST(plan.kv_tokens == std::int64_t(plan.kv_bytes / 40016));
+  const workload plain{.batch = 64, .context = 4096}, coded{.batch = 64, .context = 4096, .cache = codes};
+  BOOST_TEST(plan_decode(r1, gpus, {}, coded).attention <= plan_decode(r1, gpus, {}, plain).attention);
+}
+
 BOOST_AUTO_TEST_CASE(what_it_advises_fits) {
   const auto gpus = parse_gpus("12xH100").value();
   BOOST_TEST(plan_memory(r1, gpus).has_value());

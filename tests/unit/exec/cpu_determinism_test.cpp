@@ -113,6 +113,7 @@ struct setting {
   model::model_config config;
   kernels::tensor_type type;
   cpu_dtype dtype;
+  cache_dtype cache = cache_dtype::automatic;
 };
 std::ostream& operator<<(std::ostream& out, const setting& s) { return out << s.name; }
 
@@ -122,6 +123,8 @@ const std::vector<setting> settings = {
      cpu_dtype::bfloat16},
     {"R1's heads, FP8 weights, float32", r1_heads(), kernels::tensor_type::f8_e4m3, cpu_dtype::float32},
     {"R1's heads, FP8 weights, bfloat16", r1_heads(), kernels::tensor_type::f8_e4m3, cpu_dtype::bfloat16},
+    {"R1's heads, FP8 weights, bfloat16, FP8 cache", r1_heads(), kernels::tensor_type::f8_e4m3, cpu_dtype::bfloat16,
+     cache_dtype::fp8_ds_mla},
 };
 
 } // namespace
@@ -138,7 +141,7 @@ BOOST_DATA_TEST_CASE(a_request_has_the_same_bits_however_it_is_computed, boost::
 
   for (const auto set : kernels::supported_isas()) {
     const auto rig_of = [&](int threads, int shards) {
-      return make_rig(weights, s.config, {s.dtype, threads, shards, crowd_size * pages_each, set});
+      return make_rig(weights, s.config, {s.dtype, threads, shards, crowd_size * pages_each, set, s.cache});
     };
     BOOST_TEST_CONTEXT(kernels::name_of(set) << ", " << length << " tokens") {
       auto plain = rig_of(1, 1);

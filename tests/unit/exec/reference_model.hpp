@@ -2,6 +2,7 @@
 // Slow and obviously right; what the CPU engine is compared with where transformers' results are not at hand.
 #pragma once
 
+#include "kernels/ref/cache.hpp"
 #include "kernels/ref/dense.hpp"
 #include "runtime/exec/model_weights.hpp"
 #include "tests/support/w8a8.hpp"
@@ -23,6 +24,9 @@ class reference_model {
   /// With `w8a8`, inputs of products with FP8 weights are rounded to FP8 in groups of 128 (kv_b's are not).
   reference_model(weight_source& weights, const model::model_config& config, bool w8a8 = false)
       : weights_(weights), config_(config), w8a8_(w8a8) {}
+
+  /// From now on, what would be cached is rounded to fp8_ds_mla.
+  void round_entries() { rounds_entries_ = true; }
 
   /// States [tokens, hidden] after the final norm.
   rows hidden(const std::vector<token_id>& tokens) {
@@ -131,6 +135,15 @@ class reference_model {
     }
   }
 
+  /// `kv` holds the rotated key behind the latent's place.
+  void round_entry(row& latent, row& kv) const {
+    const auto rope = kv.begin() + config_.kv_lora_rank;
+    const auto entry = kernels::ref::cache_entry({latent.begin(), latent.end()}, {rope, kv.end()});
+    const auto values = kernels::ref::cached_values(entry, config_.kv_lora_rank, config_.qk_rope_head_dim);
+    std::copy_n(values.begin(), latent.size(), latent.begin());
+    std::copy(values.begin() + config_.kv_lora_rank, values.end(), rope);
+  }
+
   rows attention(const std::string& p, const rows& u) {
     const auto& c = config_;
     const int qk = c.qk_head_dim(), per_head = c.qk_nope_head_dim + c.v_head_dim;
@@ -149,8 +162,9 @@ class reference_model {
         rotate(q[t], static_cast<std::size_t>(h * qk + c.qk_nope_head_dim), static_cast<double>(t));
       latent.emplace_back(kv[t].begin(), kv[t].begin() + c.kv_lora_rank);
     }
-    const auto kvx =
-        project(norm(latent, p + "kv_a_layernorm.weight", 1e-6), p + "kv_b_proj.weight", c.head_count * per_head);
+    latent = norm(latent, p + "kv_a_layernorm.weight", 1e-6);
+    for (std::size_t t = 0; rounds_entries_ && t < u.size(); ++t) round_entry(latent[t], kv[t]);
+    const auto kvx = project(latent, p + "kv_b_proj.weight", c.head_count * per_head);
 
     double scale = 1 / std::sqrt(static_cast<double>(qk));
     if (c.yarn && c.yarn->mscale_all_dim != 0) scale *= std::pow(yarn_g(c.yarn->mscale_all_dim), 2);
@@ -246,6 +260,7 @@ class reference_model {
   weight_source& weights_;
   const model::model_config& config_;
   bool w8a8_ = false;
+  bool rounds_entries_ = false;
 };
 
 } // namespace troupe::exec::test

@@ -112,6 +112,14 @@ BOOST_AUTO_TEST_CASE(determinism_is_on_or_off) {
   BOOST_TEST(!refusal({"--deterministic", "maybe"}).empty());
 }
 
+BOOST_AUTO_TEST_CASE(a_cache_dtype_is_one_of_four_words) {
+  command_line line;
+  BOOST_TEST(line.plan.serving.kv_cache_dtype == "auto");
+  BOOST_TEST(line.parse({"--kv-cache-dtype", "fp8_ds_mla"}).serving.kv_cache_dtype == "fp8_ds_mla");
+  BOOST_TEST(refusal({"--kv-cache-dtype", "fp8"}) == "");
+  BOOST_TEST(!refusal({"--kv-cache-dtype", "int4"}).empty());
+}
+
 BOOST_AUTO_TEST_CASE(an_instruction_set_is_one_of_four_words) {
   command_line line;
   BOOST_TEST(line.plan.serving.isa == "auto");
