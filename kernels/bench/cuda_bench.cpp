@@ -1,4 +1,4 @@
-// `cuda_bench [--json] [gate|attention|experts|products]...`: every kernel target of the project against this card,
+// `cuda_bench [--json] [gate|attention|experts|products|sampling]...`: every kernel target of the project against this card,
 // with the card's ceilings measured in the same run. L2-cold, random data, medians of 30 graph replays. `troupe bench
 // kernels` runs it.
 #include "kernels/bench/cuda_rig.hpp"
@@ -58,7 +58,8 @@ int main(int argc, char** argv) {
     const char* name;
     std::vector<line> (*run)(timer&);
   } parts[] = {
-      {"gate", bench_gate}, {"attention", bench_attention}, {"experts", bench_experts}, {"products", bench_products}};
+      {"gate", bench_gate},         {"attention", bench_attention}, {"experts", bench_experts},
+      {"products", bench_products}, {"sampling", bench_sampling}};
   timer t;
   const auto c = measure_ceilings(t);
   if (!json) print_heading(c);

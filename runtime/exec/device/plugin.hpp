@@ -16,9 +16,9 @@
 
 namespace troupe::exec {
 
-/// Grows with every change of a class that crosses the border: those of this file, engine.hpp, expert_client.hpp,
-/// moe/dispatch.hpp, model_weights.hpp, model/config.hpp and core/result.hpp.
-inline constexpr std::uint32_t plugin_abi = 3;
+/// Grows with every change of a class that crosses the border: those of this file, engine.hpp, sampler.hpp,
+/// expert_client.hpp, moe/dispatch.hpp, model_weights.hpp, model/config.hpp and core/result.hpp.
+inline constexpr std::uint32_t plugin_abi = 4;
 
 struct device_engine_options {
   std::int32_t page_count = 0;        ///< pages of the latent cache; 0: by the two fields below
