@@ -2,8 +2,8 @@
 // scores, and 64-bit integers for everything that is summed or compared with a sum, so that no order matters.
 //
 // Math      weight = 2^40 exp((score - best) / temperature), rounded down; sums, shares and draws of weights are exact
-// Exactness the weight of a token is off by 2^-40 of the best one's and by 2^-23 times its distance from it in nats
-//           (roundings of fp32); it never grows while the score falls; the best token has 2^40
+// Exactness a weight is off by 2^-26 of itself and 2^-40 of the best one's, and by 2^-22 of itself for every nat below
+//           the best (roundings of fp32); it never grows while the score falls; the best token has 2^40
 // Contract  the host's compiler contracts nothing (-ffp-contract=off, cmake/troupe_toolchain.cmake)
 #pragma once
 
@@ -49,10 +49,10 @@ namespace exact {
 #define TROUPE_ON_EITHER(device, host) return host;
 #endif
 __extension__ using wide = unsigned __int128;
-TROUPE_HOST_DEVICE inline float product(float a, float b) { TROUPE_ON_EITHER(__fmul_rn(a, b), a * b) }
-TROUPE_HOST_DEVICE inline float quotient(float a, float b) { TROUPE_ON_EITHER(__fdiv_rn(a, b), a / b) }
-TROUPE_HOST_DEVICE inline float sum(float a, float b) { TROUPE_ON_EITHER(__fadd_rn(a, b), a + b) }
-TROUPE_HOST_DEVICE inline std::uint64_t high_product(std::uint64_t a, std::uint64_t b) {
+TROUPE_HOST_DEVICE inline float product(float a, float b){TROUPE_ON_EITHER(__fmul_rn(a, b), a* b)} TROUPE_HOST_DEVICE
+    inline float quotient(float a, float b){TROUPE_ON_EITHER(__fdiv_rn(a, b), a / b)} TROUPE_HOST_DEVICE
+    inline float sum(float a, float b){TROUPE_ON_EITHER(__fadd_rn(a, b), a + b)} TROUPE_HOST_DEVICE inline std::uint64_t
+    high_product(std::uint64_t a, std::uint64_t b) {
   return static_cast<std::uint64_t>(static_cast<wide>(a) * b >> 64);
 }
 

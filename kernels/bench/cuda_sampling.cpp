@@ -79,8 +79,9 @@ line bench_host(int rows, float spread) {
 } // namespace
 
 std::vector<line> bench_sampling(timer& t) {
-  return {bench_device(t, 1, 2.5f, false),  bench_host(1, 2.5f),           bench_device(t, 64, 2.5f, false),
-          bench_host(64, 2.5f),             bench_device(t, 64, 1, false), bench_device(t, 64, 2.5f, true)};
+  return {bench_device(t, 1, 2.5f, false),  bench_host(1, 2.5f),
+          bench_device(t, 64, 2.5f, false), bench_host(64, 2.5f),
+          bench_device(t, 64, 1, false),    bench_device(t, 64, 2.5f, true)};
 }
 
 } // namespace troupe::bench

@@ -22,8 +22,8 @@ struct sample_args {
   const sample_row* rows = nullptr;           ///< [row_count]
   const kernels::score_edit* edits = nullptr; ///< of all rows
   float* unedited = nullptr;                  ///< [edits] scratch
-  void* workspace = nullptr;                  ///< sample_workspace_bytes(row_count), aligned to 8, its contents do not matter
-  std::int32_t* tokens = nullptr;             ///< [row_count]; -1: as kernels::token_sampler
+  void* workspace = nullptr;      ///< sample_workspace_bytes(row_count), aligned to 8, its contents do not matter
+  std::int32_t* tokens = nullptr; ///< [row_count]; -1: as kernels::token_sampler
   int row_count = 0;
   int width = 0;
   int vocab_size = 0; ///< tokens from here on are not candidates; at most `width` and kernels::vocab_size_max

@@ -88,7 +88,8 @@ struct random_batches {
     kernels::token_draw d;
     d.inverse_temperature = one_of(0.0f, 1.0f, 1 / 0.6f, 0.5f, 1e5f, 1e-3f, 3e-39f);
     d.top_k = one_of(0, 0, 1, 2, 50, 1000, 1 << 30);
-    d.top_p = one_of(std::uint64_t{0}, std::uint64_t(0.95f * 0x1p64), std::uint64_t(0x1p63), std::uint64_t{1}, random());
+    d.top_p =
+        one_of(std::uint64_t{0}, std::uint64_t(0.95f * 0x1p64), std::uint64_t(0x1p63), std::uint64_t{1}, random());
     d.weight_min = one_of(std::uint64_t{0}, std::uint64_t{0}, kernels::weight_of_best / 20, kernels::weight_of_best);
     d.uniform = one_of(random(), random(), random(), std::uint64_t{0}, ~std::uint64_t{0});
     d.repetition_penalty = one_of(1.0f, 1.3f, 0.7f, 1e-30f);
@@ -179,8 +180,9 @@ BOOST_AUTO_TEST_CASE(a_captured_launch_replays) {
   const test::device_buffer<score_edit> edits(b.edits);
   const test::device_buffer<std::byte> workspace(sample_workspace_bytes(5));
   const test::device_buffer<int> tokens(5);
-  const sample_args args{logits.get(), rows.get(), edits.get(), unedited.get(), workspace.get(), tokens.get(),
-                         5,            3000,       3000,        true,           true,            true};
+  const sample_args args{logits.get(), rows.get(), edits.get(), unedited.get(), workspace.get(),
+                         tokens.get(), 5,          3000,        3000,           true,
+                         true,         true};
   cudaStream_t stream;
   cudaGraph_t graph;
   cudaGraphExec_t replay;

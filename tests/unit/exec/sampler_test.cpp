@@ -80,7 +80,8 @@ BOOST_AUTO_TEST_CASE(agrees_with_the_definitions_for_random_parameters) {
 
       const auto chosen = s.sample(logits, params, tokens, prompt_size).value().token;
 
-      const auto u = std::ldexp(static_cast<long double>(philox_bits(params.seed, tokens.size(), draw_stream::target)), -64);
+      const auto u =
+          std::ldexp(static_cast<long double>(philox_bits(params.seed, tokens.size(), draw_stream::target)), -64);
       BOOST_TEST(chosen == inverse_cdf(distribution(logits, rule_of(params), tokens, prompt_size), u));
     }
   }
