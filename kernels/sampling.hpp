@@ -44,15 +44,17 @@ inline constexpr std::int32_t vocab_size_max = (1 << 24) - 1;
 namespace exact {
 
 #ifdef __CUDA_ARCH__
-#define TROUPE_ON_EITHER(device, host) return device;
+#define TROUPE_EITHER(on_device, on_host) (on_device)
 #else
-#define TROUPE_ON_EITHER(device, host) return host;
+#define TROUPE_EITHER(on_device, on_host) (on_host)
 #endif
+TROUPE_HOST_DEVICE inline float product(float a, float b) { return TROUPE_EITHER(__fmul_rn(a, b), a * b); }
+TROUPE_HOST_DEVICE inline float quotient(float a, float b) { return TROUPE_EITHER(__fdiv_rn(a, b), a / b); }
+TROUPE_HOST_DEVICE inline float sum(float a, float b) { return TROUPE_EITHER(__fadd_rn(a, b), a + b); }
+#undef TROUPE_EITHER
+
 __extension__ using wide = unsigned __int128;
-TROUPE_HOST_DEVICE inline float product(float a, float b){TROUPE_ON_EITHER(__fmul_rn(a, b), a* b)} TROUPE_HOST_DEVICE
-    inline float quotient(float a, float b){TROUPE_ON_EITHER(__fdiv_rn(a, b), a / b)} TROUPE_HOST_DEVICE
-    inline float sum(float a, float b){TROUPE_ON_EITHER(__fadd_rn(a, b), a + b)} TROUPE_HOST_DEVICE inline std::uint64_t
-    high_product(std::uint64_t a, std::uint64_t b) {
+TROUPE_HOST_DEVICE inline std::uint64_t high_product(std::uint64_t a, std::uint64_t b) {
   return static_cast<std::uint64_t>(static_cast<wide>(a) * b >> 64);
 }
 

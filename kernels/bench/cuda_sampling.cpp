@@ -14,6 +14,8 @@ using namespace cuda;
 
 constexpr int vocab_size = 129280;
 
+enum class kind { greedy, drawn, penalised };
+
 kernels::token_draw draw_of(std::uint64_t uniform) {
   kernels::token_draw d;
   d.inverse_temperature = 1 / 0.6f, d.top_p = std::uint64_t(0.95f * 0x1p64), d.uniform = uniform;
@@ -28,12 +30,14 @@ std::vector<float> random_logits(int rows, float spread) {
   return logits;
 }
 
-line bench_device(timer& t, int rows, float spread, bool penalised) {
+line bench_device(timer& t, int rows, float spread, kind what) {
+  const bool penalised = what == kind::penalised;
   std::vector<sample_row> how(rows);
   std::vector<kernels::score_edit> edits;
   std::mt19937_64 random(2);
   for (int r = 0; r < rows; ++r) {
-    how[r].draw = draw_of(random()), how[r].row = r;
+    how[r].row = r;
+    if (what != kind::greedy) how[r].draw = draw_of(random());
     if (!penalised) continue;
     how[r].draw.repetition_penalty = 1.1f, how[r].first_edit = int(edits.size()), how[r].edit_count = 1000;
     for (int e = 0; e < 1000; ++e) edits.push_back({e * 100, e % 3});
@@ -43,9 +47,11 @@ line bench_device(timer& t, int rows, float spread, bool penalised) {
   args.logits = a.copy(random_logits(rows, spread)), args.rows = a.copy(how), args.edits = a.copy(edits);
   args.unedited = a.get<float>(edits.size()), args.workspace = a.get<char>(sample_workspace_bytes(rows));
   args.tokens = a.get<int>(rows), args.row_count = rows, args.width = args.vocab_size = vocab_size;
-  args.top_p_any = true, args.edits_any = penalised;
-  line l{"sampling " + std::to_string(rows) + " x 129280, logits of deviation " + std::to_string(spread).substr(0, 3) +
-         (penalised ? ", 1000 penalised" : "")};
+  args.top_p_any = what != kind::greedy, args.edits_any = penalised;
+  line l{"sampling " + std::to_string(rows) + " x 129280, deviation " + std::to_string(spread).substr(0, 3) +
+         (penalised              ? ", 1000 penalised"
+          : what == kind::greedy ? ", greedy"
+                                 : "")};
   l.us = t.median_us([&](cudaStream_t s) { check(sample_rows(args, s), "sample_rows"); });
   l.bytes = 4.0 * rows * vocab_size;
   return l;
@@ -79,9 +85,10 @@ line bench_host(int rows, float spread) {
 } // namespace
 
 std::vector<line> bench_sampling(timer& t) {
-  return {bench_device(t, 1, 2.5f, false),  bench_host(1, 2.5f),
-          bench_device(t, 64, 2.5f, false), bench_host(64, 2.5f),
-          bench_device(t, 64, 1, false),    bench_device(t, 64, 2.5f, true)};
+  return {bench_device(t, 1, 2.5f, kind::drawn),  bench_host(1, 2.5f),
+          bench_device(t, 64, 2.5f, kind::drawn), bench_host(64, 2.5f),
+          bench_device(t, 64, 1, kind::drawn),    bench_device(t, 64, 2.5f, kind::penalised),
+          bench_device(t, 1, 2.5f, kind::greedy), bench_device(t, 64, 2.5f, kind::greedy)};
 }
 
 } // namespace troupe::bench

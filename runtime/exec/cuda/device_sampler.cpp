@@ -1,6 +1,7 @@
 #include "runtime/exec/cuda/device_sampler.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 namespace troupe::exec {
@@ -23,9 +24,11 @@ std::span<const token_id> device_sampler::run(float* logits, int width, std::spa
   tokens_.assign(rows.size(), -1);
   if (rows_.empty()) return tokens_;
 
+  // Edits become more with every token: room for twice as many, since graphs leave when scratch memory grows.
   const auto row_bytes = rows_.size() * sizeof(cuda::sample_row), edit_bytes = edits_.size() * sizeof(edits_[0]);
-  auto* host = host_.reserve(row_bytes + edit_bytes);
-  auto* device = device_.reserve(row_bytes + edit_bytes);
+  const auto room = std::bit_ceil(row_bytes + edit_bytes);
+  auto* host = host_.reserve(room);
+  auto* device = device_.reserve(room);
   std::memcpy(host, rows_.data(), row_bytes);
   if (edit_bytes > 0) std::memcpy(host + row_bytes, edits_.data(), edit_bytes);
   must(cudaMemcpyAsync(device, host, row_bytes + edit_bytes, cudaMemcpyHostToDevice, stream));
@@ -33,7 +36,7 @@ std::span<const token_id> device_sampler::run(float* logits, int width, std::spa
   args.logits = logits, args.width = width, args.vocab_size = std::min(width, how.vocab_size());
   args.rows = reinterpret_cast<const cuda::sample_row*>(device);
   args.edits = reinterpret_cast<const kernels::score_edit*>(device + row_bytes);
-  args.unedited = unedited_.reserve(edits_.size());
+  args.unedited = unedited_.reserve(edits_.empty() ? 0 : std::bit_ceil(edits_.size()));
   args.row_count = static_cast<int>(rows_.size());
   args.workspace = workspace_.reserve(cuda::sample_workspace_bytes(args.row_count));
   args.tokens = device_tokens_.reserve(rows_.size());
