@@ -118,6 +118,12 @@ TROUPE_HOST_DEVICE inline std::uint64_t mass_wanted(std::uint64_t mass, std::uin
   return share > 0 ? share : 1;
 }
 
+/// Of at most `count` tokens with at least `mass`, those lighter than this have less together than top-p leaves over:
+/// none of them stays.
+TROUPE_HOST_DEVICE inline std::uint64_t light_below(std::uint64_t mass, std::uint64_t top_p, std::uint64_t count) {
+  return (mass - mass_wanted(mass, top_p)) / count;
+}
+
 /// How many tokens of `weight`, the lowest ids first, stay when better ones have `wanted` less than what is wanted.
 TROUPE_HOST_DEVICE inline std::uint64_t ties_wanted(std::uint64_t wanted, std::uint64_t weight) {
   return (wanted + weight - 1) / weight;

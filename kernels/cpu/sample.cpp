@@ -63,9 +63,7 @@ void token_sampler::keep_top_k(std::size_t k) {
 }
 
 void token_sampler::keep_top_p(std::uint64_t p) {
-  const auto all = mass(), wanted = mass_wanted(all, p);
-  // All tokens lighter than this have less together than what is not wanted, so none of them stays.
-  const auto light = (all - wanted) / kept_.size();
+  const auto all = mass(), wanted = mass_wanted(all, p), light = light_below(all, p, kept_.size());
   std::erase_if(kept_, [&](const candidate& c) { return c.weight < light; });
   // The nucleus is small as a rule: sort the best few, and more only while their mass does not suffice.
   std::uint64_t above = 0;

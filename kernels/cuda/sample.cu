@@ -22,7 +22,8 @@ using kernels::order_of;
 using kernels::weight_of;
 using amount = unsigned long long; // CUDA's atomics do not know std::uint64_t
 
-constexpr int threads = 512;
+constexpr int threads = 512, warps = threads / 32;
+constexpr int ctas_per_sm = 2, peak_ctas_per_sm = 4; // what registers allow
 constexpr int parts_max = 64;
 constexpr int bin_count = 2048;
 constexpr int digits = 3; // 11, 11 and 10 bits of an order
@@ -35,8 +36,15 @@ struct pile {
   __device__ pile operator+(const pile& other) const { return {mass + other.mass, ties + other.ties}; }
 };
 
+__device__ pile sum_of_warp(pile p) {
+#pragma unroll
+  for (int d = 16; d; d /= 2) p = p + pile{__shfl_xor_sync(~0u, p.mass, d), __shfl_xor_sync(~0u, p.ties, d)};
+  return p;
+}
+
 struct row_work {
   amount peak;          // order of the best score, then ~ its id; or `broken`
+  amount mass;          // of all tokens that top-k leaves
   amount wanted;        // of what is below the digits found so far; 0: all stay
   unsigned threshold;   // order of the lowest score that stays
   unsigned ties_wanted; // so many of it stay; 0: all
@@ -109,7 +117,7 @@ __global__ void __launch_bounds__(threads) start_kernel(const sample_args args) 
   const sample_row& row = args.rows[blockIdx.x];
   auto& work = static_cast<row_work*>(args.workspace)[blockIdx.x];
   if (threadIdx.x == 0) {
-    work.peak = work.wanted = 0;
+    work.peak = work.mass = work.wanted = 0;
     work.threshold = work.ties_wanted = work.found = work.arrived = 0;
   }
   if (row.draw.top_k > 0 || row.draw.top_p > 0)
@@ -133,7 +141,7 @@ __global__ void __launch_bounds__(threads) restore_kernel(const sample_args args
       args.logits[std::size_t(row.row) * args.width + token] = args.unedited[e];
 }
 
-__global__ void __launch_bounds__(threads) peak_kernel(const sample_args args) {
+__global__ void __launch_bounds__(threads, peak_ctas_per_sm) peak_kernel(const sample_args args) {
   using reduce = cub::BlockReduce<amount, threads>;
   __shared__ typename reduce::TempStorage storage;
   begin();
@@ -149,7 +157,7 @@ __global__ void __launch_bounds__(threads) peak_kernel(const sample_args args) {
   if (threadIdx.x == 0) atomicMax(&here.work.peak, peak);
 }
 
-/// Finds the bin in which the sum from the highest one on reaches what is wanted, and leaves empty bins.
+/// Finds the bin in which the sum from the highest one on reaches what is wanted; leaves empty bins.
 __device__ void find_digit(const place& here, filter what, int digit, int shift) {
   using scan = cub::BlockScan<amount, threads>;
   constexpr int mine = bin_count / threads;
@@ -164,7 +172,7 @@ __device__ void find_digit(const place& here, filter what, int digit, int shift)
   }
   scan(storage).ExclusiveSum(sum, above, total);
   if (digit == 0 && what == filter::top_k) wanted = here.draw.top_k < total ? here.draw.top_k : 0;
-  if (digit == 0 && what == filter::top_p) wanted = kernels::mass_wanted(total, here.draw.top_p);
+  if (digit == 0 && what == filter::top_p) wanted = kernels::mass_wanted(__ldcg(&work.mass), here.draw.top_p);
 #pragma unroll
   for (int j = 0; j < mine; ++j) {
     if (above < wanted && wanted <= above + in_bin[j]) { // in one thread, once
@@ -184,7 +192,9 @@ __device__ void find_digit(const place& here, filter what, int digit, int shift)
 }
 
 /// One digit of the score at which `what` ends, among the tokens that share the digits before.
-__global__ void __launch_bounds__(threads) search_kernel(const sample_args args, filter what, int digit) {
+__global__ void __launch_bounds__(threads, ctas_per_sm) search_kernel(const sample_args args, filter what, int digit) {
+  using reduce = cub::BlockReduce<amount, threads>;
+  __shared__ typename reduce::TempStorage storage;
   __shared__ unsigned low[bin_count], high[bin_count]; // of 64-bit sums: shared memory adds 32 bits at once
   begin();
   const place here(args);
@@ -195,16 +205,25 @@ __global__ void __launch_bounds__(threads) search_kernel(const sample_args args,
   const int end = digit == 0 ? 32 : 32 - 11 * digit, shift = max(0, end - 11); // bits [shift, end)
   const unsigned threshold = here.work.threshold, found = here.work.found, mask = (1u << (end - shift)) - 1;
   const float best = here.best();
+  // Most tokens are too light for top-p: they count in the mass, and that is all. The best alone has this much of it.
+  const amount light =
+      what == filter::top_p ? kernels::light_below(kernels::weight_of_best, here.draw.top_p, args.vocab_size) : 0;
+  amount mass = 0;
   here.each(args.vocab_size, [&](int, float score) {
     const unsigned order = order_of(score);
     if (order < threshold || amount{order ^ found} >> end) return;
     const amount weight = weight_of(score, best, here.draw);
-    if (weight == 0) return;
+    mass += weight;
+    if (weight == 0 || weight < light) return;
     const amount counts = what == filter::top_k ? 1 : weight;
     const unsigned bin = order >> shift & mask, part = unsigned(counts), before = atomicAdd(&low[bin], part);
     const unsigned carried = unsigned(counts >> 32) + (before + part < part);
     if (carried) atomicAdd(&high[bin], carried);
   });
+  if (what == filter::top_p && digit == 0) {
+    mass = reduce(storage).Sum(mass);
+    if (threadIdx.x == 0) atomicAdd(&here.work.mass, mass);
+  }
   __syncthreads();
   for (int bin = threadIdx.x; bin < bin_count; bin += threads)
     if (const amount sum = amount{high[bin]} << 32 | low[bin]) atomicAdd(&here.work.bins[bin], sum);
@@ -234,16 +253,48 @@ struct nucleus {
   __device__ amount mass(const pile& p) const { return p.mass + min(p.ties, ties_max) * tie_weight; }
 };
 
-__global__ void __launch_bounds__(threads) draw_kernel(const sample_args args) {
-  using reduce = cub::BlockReduce<pile, threads>;
+/// The token that the draw falls into, from the piles of the parts: the part, a warp's piece of it, a thread's token.
+__device__ int find_token(const place& here, const nucleus& stays, int vocab_size) {
   using scan = cub::BlockScan<pile, threads>;
-  __shared__ union {
-    typename reduce::TempStorage reduce;
-    typename scan::TempStorage scan;
-  } storage;
-  __shared__ int part;
-  __shared__ pile before_part;
+  __shared__ typename scan::TempStorage storage;
+  __shared__ int found;
+  __shared__ pile passed;
   const auto add = [](const pile& a, const pile& b) { return a + b; };
+  const int lane = threadIdx.x % 32;
+  int first = 0, end = vocab_size, piece = here.part_size, mine_is = threadIdx.x; // of the pieces of [first, end)
+  pile mine{}, before, total;
+  if (threadIdx.x < gridDim.x) {
+    mine.mass = __ldcg(&here.work.parts[threadIdx.x].mass);
+    mine.ties = __ldcg(&here.work.parts[threadIdx.x].ties);
+  }
+  scan(storage).ExclusiveScan(mine, before, pile{}, add, total);
+  const amount target = kernels::share_of(stays.mass(total), here.draw.uniform);
+  while (true) {
+    if (stays.mass(before) <= target && target < stays.mass(before + mine)) // one thread
+      found = first + mine_is * piece, passed = before;
+    __syncthreads();
+    first = found;
+    if (piece == 1) return first;
+    const pile so_far = passed;
+    end = min(end, first + piece);
+    mine = {};
+    if (end - first > threads) {
+      piece = (end - first + warps - 1) / warps, mine_is = threadIdx.x / 32;
+      const int last = min(end, first + (mine_is + 1) * piece);
+      for (int i = first + mine_is * piece + lane; i < last; i += 32) stays.add(mine, here.scores[i]);
+      mine = sum_of_warp(mine);
+      if (lane > 0) mine = {};
+    } else {
+      piece = 1, mine_is = threadIdx.x;
+      if (first + mine_is < end) stays.add(mine, here.scores[first + mine_is]);
+    }
+    scan(storage).ExclusiveScan(mine, before, pile{}, add);
+    before = so_far + before;
+  }
+}
+
+__global__ void __launch_bounds__(threads, ctas_per_sm) draw_kernel(const sample_args args) {
+  __shared__ pile of_warp[warps];
   begin();
   const place here(args);
   auto& token = args.tokens[blockIdx.y];
@@ -254,40 +305,22 @@ __global__ void __launch_bounds__(threads) draw_kernel(const sample_args args) {
   const nucleus stays(here);
   pile mine{};
   here.each(args.vocab_size, [&](int, float score) { stays.add(mine, score); });
-  mine = reduce(storage.reduce).Reduce(mine, add);
-  if (threadIdx.x == 0) here.work.parts[blockIdx.x] = mine;
-  if (!is_last(here.work)) return;
-
-  pile before, total;
-  mine = {};
-  if (threadIdx.x < gridDim.x) {
-    mine.mass = __ldcg(&here.work.parts[threadIdx.x].mass);
-    mine.ties = __ldcg(&here.work.parts[threadIdx.x].ties);
-  }
-  scan(storage.scan).ExclusiveScan(mine, before, pile{}, add, total);
-  const amount target = kernels::share_of(stays.mass(total), here.draw.uniform);
-  const auto holds_target = [&] { return stays.mass(before) <= target && target < stays.mass(before + mine); };
-  if (holds_target()) part = int(threadIdx.x), before_part = before;
+  mine = sum_of_warp(mine);
+  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = mine;
   __syncthreads();
-
-  const int run = (here.part_size + threads - 1) / threads; // of consecutive tokens for every thread
-  const int part_end = min(args.vocab_size, (part + 1) * here.part_size);
-  const int first = part * here.part_size + int(threadIdx.x) * run, end = min(part_end, first + run);
-  mine = {};
-  for (int i = first; i < end; ++i) stays.add(mine, here.scores[i]);
-  scan(storage.scan).ExclusiveScan(mine, before, pile{}, add);
-  before = before_part + before;
-  if (!holds_target()) return;
-  for (int i = first; i < end; ++i) {
-    stays.add(before, here.scores[i]);
-    if (stays.mass(before) > target) return void(token = i);
+  if (threadIdx.x == 0) {
+    for (int w = 1; w < warps; ++w) mine = mine + of_warp[w];
+    here.work.parts[blockIdx.x] = mine;
   }
+  if (!is_last(here.work)) return;
+  const int drawn = find_token(here, stays, args.vocab_size);
+  if (threadIdx.x == 0) token = drawn;
 }
 
-/// Four CTAs a multiprocessor, and not more parts than give every thread a few tokens.
-int parts_of(int row_count, int width, int processors) {
-  const int wanted = (4 * processors + row_count - 1) / row_count, useful = (width + 2 * threads - 1) / (2 * threads);
-  return std::clamp(std::min(wanted, useful), 1, parts_max);
+/// As many CTAs as run at once, and not more parts than give every thread a few tokens.
+launch_shape parts_of(const sample_args& args, int ctas) {
+  const int running = ctas / args.row_count, useful = (args.width + 2 * threads - 1) / (2 * threads);
+  return {dim3(std::clamp(std::min(running, useful), 1, parts_max), args.row_count), threads};
 }
 
 } // namespace
@@ -301,10 +334,11 @@ cudaError_t sample_rows(const sample_args& args, cudaStream_t stream) {
   int processors = 0;
   if (const auto e = multiprocessors(processors)) return e;
   const launch_shape rows{dim3(args.row_count), threads};
-  const launch_shape parts{dim3(parts_of(args.row_count, args.width, processors), args.row_count), threads};
+  const auto parts = parts_of(args, ctas_per_sm * processors);
 
   if (const auto e = launch_dependent(start_kernel, rows, stream, args)) return e;
-  if (const auto e = launch_dependent(peak_kernel, parts, stream, args)) return e;
+  if (const auto e = launch_dependent(peak_kernel, parts_of(args, peak_ctas_per_sm * processors), stream, args))
+    return e;
   for (const auto what : {filter::top_k, filter::top_p})
     for (int digit = 0; digit < digits && (what == filter::top_k ? args.top_k_any : args.top_p_any); ++digit)
       if (const auto e = launch_dependent(search_kernel, parts, stream, args, what, digit)) return e;
