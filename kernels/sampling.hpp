@@ -51,6 +51,9 @@ namespace exact {
 TROUPE_HOST_DEVICE inline float product(float a, float b) { return TROUPE_EITHER(__fmul_rn(a, b), a * b); }
 TROUPE_HOST_DEVICE inline float quotient(float a, float b) { return TROUPE_EITHER(__fdiv_rn(a, b), a / b); }
 TROUPE_HOST_DEVICE inline float sum(float a, float b) { return TROUPE_EITHER(__fadd_rn(a, b), a + b); }
+TROUPE_HOST_DEVICE inline std::uint32_t high_product(std::uint32_t a, std::uint32_t b) {
+  return TROUPE_EITHER(__umulhi(a, b), static_cast<std::uint32_t>(std::uint64_t{a} * b >> 32));
+}
 #undef TROUPE_EITHER
 
 __extension__ using wide = unsigned __int128;
@@ -85,17 +88,18 @@ TROUPE_HOST_DEVICE inline float score_of(std::uint32_t order) {
   return score;
 }
 
-/// 2^32 * 2^-f for f of 2^32, by a polynomial that meets it at zeros of Chebyshev's: off by less than 5.
+/// 2^32 * 2^-f for f of 2^32, as 2^31 * 2^g with g = 1 - f: a polynomial that is exact at both ends, where octaves
+/// meet, and off by less than 8 between them.
 TROUPE_HOST_DEVICE inline std::uint64_t inverse_power(std::uint32_t f) {
-  const auto times_f = [f](std::uint32_t a) { return static_cast<std::uint32_t>(std::uint64_t{a} * f >> 32); };
-  std::uint32_t sum = 0xbda6u;
-  sum = 0x9c200u - times_f(sum);
-  sum = 0x5728b0u - times_f(sum);
-  sum = 0x27641a9u - times_f(sum);
-  sum = 0xe358127u - times_f(sum);
-  sum = 0x3d7f7bcbu - times_f(sum);
-  sum = 0xb17217f7u - times_f(sum);
-  return (std::uint64_t{1} << 32) - times_f(sum);
+  const std::uint32_t g = ~f;
+  std::uint32_t sum = 0xae99u;
+  sum = exact::high_product(sum, g) + 0x4c7a5u;
+  sum = exact::high_product(sum, g) + 0x2be180u;
+  sum = exact::high_product(sum, g) + 0x13b1948u;
+  sum = exact::high_product(sum, g) + 0x71ac52du;
+  sum = exact::high_product(sum, g) + 0x1ebfbdcfu;
+  sum = exact::high_product(sum, g) + 0x58b90c05u;
+  return std::uint64_t{exact::high_product(sum, g)} + 0x80000000u;
 }
 
 /// Of a score that is at most `best`, which is finite.
@@ -103,7 +107,7 @@ TROUPE_HOST_DEVICE inline std::uint64_t weight_of(float score, float best, const
   const float nats = exact::product(exact::sum(best, -score), draw.inverse_temperature);
   if (!(nats < 32)) return 0; // less than 2^-46 of the best
   const auto distance = static_cast<std::uint32_t>(exact::product(nats, 0x1p27f));
-  const auto octaves = std::uint64_t{distance} * 0xb8aa3b29u; // log2(e) of 2^31, so of 2^58
+  const std::uint64_t octaves = std::uint64_t{distance} * 0xb8aa3b29u; // log2(e) of 2^31, so of 2^58
   return inverse_power(static_cast<std::uint32_t>(octaves >> 26)) << 8 >> (octaves >> 58);
 }
 

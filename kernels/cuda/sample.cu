@@ -7,8 +7,7 @@
 // Invariant only integers are added up: no result depends on the order of CTAs, on their number or on other rows
 // Rejected  sorting: only a threshold is needed, and a sort writes 129280 pairs several times
 #include "kernels/cuda/common/launch.cuh"
-#include "kernels/cuda/common/ptx.cuh"
-#include "kernels/cuda/sample.hpp"
+#include "kernels/cuda/sample_work.cuh"
 
 #include <cub/block/block_reduce.cuh>
 #include <cub/block/block_scan.cuh>
@@ -18,98 +17,12 @@
 namespace troupe::cuda {
 namespace {
 
-using kernels::order_of;
-using kernels::weight_of;
-using amount = unsigned long long; // CUDA's atomics do not know std::uint64_t
+using namespace sampling;
 
-constexpr int threads = 512, warps = threads / 32;
 constexpr int ctas_per_sm = 2, peak_ctas_per_sm = 4; // what registers allow
-constexpr int parts_max = 64;
-constexpr int bin_count = 2048;
-constexpr int digits = 3; // 11, 11 and 10 bits of an order
-constexpr amount broken = ~0ull;
 
-/// Tokens that stay: all that are above the threshold, and the first of its ties.
-struct pile {
-  amount mass;   // of those above
-  unsigned ties; // of the threshold, how many there are
-  __device__ pile operator+(const pile& other) const { return {mass + other.mass, ties + other.ties}; }
-};
-
-__device__ pile sum_of_warp(pile p) {
-#pragma unroll
-  for (int d = 16; d; d /= 2) p = p + pile{__shfl_xor_sync(~0u, p.mass, d), __shfl_xor_sync(~0u, p.ties, d)};
-  return p;
-}
-
-struct row_work {
-  amount peak;          // order of the best score, then ~ its id; or `broken`
-  amount mass;          // of all tokens that top-k leaves
-  amount wanted;        // of what is below the digits found so far; 0: all stay
-  unsigned threshold;   // order of the lowest score that stays
-  unsigned ties_wanted; // so many of it stay; 0: all
-  unsigned found;       // digits of the threshold that is being looked for
-  unsigned arrived;     // CTAs that have ended this pass
-  amount bins[bin_count];
-  pile parts[parts_max];
-};
-
-enum class filter { top_k, top_p };
-
-/// What a CTA works at.
-struct place {
-  const kernels::token_draw draw;
-  row_work& work;
-  const float* scores; // of the row
-  int part_size;
-
-  __device__ explicit place(const sample_args& args)
-      : draw(args.rows[blockIdx.y].draw), work(static_cast<row_work*>(args.workspace)[blockIdx.y]),
-        scores(args.logits + std::size_t(args.rows[blockIdx.y].row) * args.width),
-        part_size((args.width + gridDim.x - 1) / gridDim.x) {}
-
-  /// visit(id, score) for the tokens of this CTA's part that are below `count`.
-  template <class Visit>
-  __device__ void each(int count, Visit visit) const {
-    constexpr int ahead = 4; // loads in flight
-    const int end = min(count, int(blockIdx.x + 1) * part_size);
-    for (int first = blockIdx.x * part_size + threadIdx.x; first < end; first += ahead * threads) {
-      float score[ahead];
-#pragma unroll
-      for (int j = 0; j < ahead; ++j)
-        if (first + j * threads < end) score[j] = scores[first + j * threads];
-#pragma unroll
-      for (int j = 0; j < ahead; ++j)
-        if (first + j * threads < end) visit(first + j * threads, score[j]);
-    }
-  }
-  __device__ bool is_broken() const {
-    return work.peak == broken || work.peak >> 32 <= order_of(-INFINITY); // no token is allowed
-  }
-  __device__ float best() const { return kernels::score_of(unsigned(work.peak >> 32)); }
-  __device__ bool searches(filter what) const {
-    return draw.inverse_temperature > 0 && (what == filter::top_k ? draw.top_k > 0 : draw.top_p > 0) && !is_broken();
-  }
-};
-
-__device__ void begin() {
-  ptx::grid_dependency_wait();
-  ptx::grid_launch_dependents();
-}
-
-/// Whether this CTA is the last of its row to get here; it sees what the others have written, through L2.
-__device__ bool is_last(row_work& work) {
-  __shared__ bool last;
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    last = atomicAdd(&work.arrived, 1u) == gridDim.x - 1;
-    if (last) work.arrived = 0;
-    __threadfence();
-  }
-  __syncthreads();
-  return last;
-}
+template <class T>
+using block_scan = cub::BlockScan<T, threads, cub::BLOCK_SCAN_WARP_SCANS>;
 
 /// Clears the row's workspace and edits its scores.
 __global__ void __launch_bounds__(threads) start_kernel(const sample_args args) {
@@ -158,8 +71,9 @@ __global__ void __launch_bounds__(threads, peak_ctas_per_sm) peak_kernel(const s
 }
 
 /// Finds the bin in which the sum from the highest one on reaches what is wanted; leaves empty bins.
-__device__ void find_digit(const place& here, filter what, int digit, int shift) {
-  using scan = cub::BlockScan<amount, threads>;
+template <filter What, int Digit>
+__device__ void find_digit(const place& here) {
+  using scan = block_scan<amount>;
   constexpr int mine = bin_count / threads;
   __shared__ typename scan::TempStorage storage;
   auto& work = here.work;
@@ -171,16 +85,16 @@ __device__ void find_digit(const place& here, filter what, int digit, int shift)
     work.bins[first - j] = 0;
   }
   scan(storage).ExclusiveSum(sum, above, total);
-  if (digit == 0 && what == filter::top_k) wanted = here.draw.top_k < total ? here.draw.top_k : 0;
-  if (digit == 0 && what == filter::top_p) wanted = kernels::mass_wanted(__ldcg(&work.mass), here.draw.top_p);
+  if (Digit == 0 && What == filter::top_k) wanted = here.draw.top_k < total ? here.draw.top_k : 0;
+  if (Digit == 0 && What == filter::top_p) wanted = kernels::mass_wanted(__ldcg(&work.mass), here.draw.top_p);
 #pragma unroll
   for (int j = 0; j < mine; ++j) {
     if (above < wanted && wanted <= above + in_bin[j]) { // in one thread, once
-      work.found |= unsigned(first - j) << shift;
+      work.found |= unsigned(first - j) << shift<Digit>;
       work.wanted = wanted - above;
-      if (shift > 0) break;
+      if (Digit < digits - 1) break;
       work.threshold = work.found;
-      if (what == filter::top_p) {
+      if (What == filter::top_p) {
         const auto weight = weight_of(kernels::score_of(work.found), here.best(), here.draw);
         work.ties_wanted = unsigned(kernels::ties_wanted(work.wanted, weight));
       }
@@ -191,71 +105,59 @@ __device__ void find_digit(const place& here, filter what, int digit, int shift)
   }
 }
 
-/// One digit of the score at which `what` ends, among the tokens that share the digits before.
-__global__ void __launch_bounds__(threads, ctas_per_sm) search_kernel(const sample_args args, filter what, int digit) {
+/// One digit of the score at which `What` ends, among the tokens that share the digits before.
+template <filter What, int Digit>
+__global__ void __launch_bounds__(threads, ctas_per_sm) search_kernel(const sample_args args) {
   using reduce = cub::BlockReduce<amount, threads>;
   __shared__ typename reduce::TempStorage storage;
   __shared__ unsigned low[bin_count], high[bin_count]; // of 64-bit sums: shared memory adds 32 bits at once
   begin();
   const place here(args);
-  if (!here.searches(what) || (digit > 0 && here.work.wanted == 0)) return;
+  if (!here.searches(What) || (Digit > 0 && here.work.wanted == 0)) return;
   for (int bin = threadIdx.x; bin < bin_count; bin += threads) low[bin] = high[bin] = 0;
   __syncthreads();
 
-  const int end = digit == 0 ? 32 : 32 - 11 * digit, shift = max(0, end - 11); // bits [shift, end)
-  const unsigned threshold = here.work.threshold, found = here.work.found, mask = (1u << (end - shift)) - 1;
-  const float best = here.best();
+  constexpr unsigned open = ~0u >> 11 * Digit; // bits from this digit on
+  const unsigned found = here.work.found;
+  const float best = here.best(), most = Digit == 0 ? best : kernels::score_of(found | open);
+  const float least = Digit == 0 ? here.lowest() : max(here.lowest(), kernels::score_of(found));
   // Most tokens are too light for top-p: they count in the mass, and that is all. The best alone has this much of it.
-  const amount light =
-      what == filter::top_p ? kernels::light_below(kernels::weight_of_best, here.draw.top_p, args.vocab_size) : 0;
+  amount lightest = 1;
+  if (What == filter::top_p)
+    lightest = max(lightest, amount{kernels::light_below(kernels::weight_of_best, here.draw.top_p, args.vocab_size)});
   amount mass = 0;
   here.each(args.vocab_size, [&](int, float score) {
-    const unsigned order = order_of(score);
-    if (order < threshold || amount{order ^ found} >> end) return;
+    if (score < least || score > most) return;
     const amount weight = weight_of(score, best, here.draw);
     mass += weight;
-    if (weight == 0 || weight < light) return;
-    const amount counts = what == filter::top_k ? 1 : weight;
-    const unsigned bin = order >> shift & mask, part = unsigned(counts), before = atomicAdd(&low[bin], part);
+    if (weight < lightest) return;
+    const unsigned order = order_of(score);
+    if ((order ^ found) & ~open) return; // a zero of the other sign
+    const amount counts = What == filter::top_k ? 1 : weight;
+    const unsigned bin = (order & open) >> shift<Digit>, part = unsigned(counts), before = atomicAdd(&low[bin], part);
     const unsigned carried = unsigned(counts >> 32) + (before + part < part);
     if (carried) atomicAdd(&high[bin], carried);
   });
-  if (what == filter::top_p && digit == 0) {
+  if (What == filter::top_p && Digit == 0) {
     mass = reduce(storage).Sum(mass);
     if (threadIdx.x == 0) atomicAdd(&here.work.mass, mass);
   }
   __syncthreads();
   for (int bin = threadIdx.x; bin < bin_count; bin += threads)
     if (const amount sum = amount{high[bin]} << 32 | low[bin]) atomicAdd(&here.work.bins[bin], sum);
-  if (is_last(here.work)) find_digit(here, what, digit, shift);
+  if (is_last(here.work)) find_digit<What, Digit>(here);
 }
 
-/// The tokens among which one is drawn.
-struct nucleus {
-  const kernels::token_draw draw;
-  const float best;
-  const unsigned threshold, ties_max;
-  amount tie_weight = 0;
-
-  __device__ explicit nucleus(const place& here)
-      : draw(here.draw), best(here.best()), threshold(here.work.threshold),
-        ties_max(here.work.ties_wanted ? here.work.ties_wanted : ~0u) {
-    if (threshold) tie_weight = weight_of(kernels::score_of(threshold), best, draw);
-    if (tie_weight < draw.weight_min) tie_weight = 0;
-  }
-  __device__ void add(pile& to, float score) const {
-    const unsigned order = order_of(score);
-    if (order < threshold) return;
-    if (order == threshold) return void(++to.ties);
-    const amount weight = weight_of(score, best, draw);
-    if (weight >= draw.weight_min) to.mass += weight;
-  }
-  __device__ amount mass(const pile& p) const { return p.mass + min(p.ties, ties_max) * tie_weight; }
-};
+template <filter What>
+cudaError_t search(const launch_shape& parts, const sample_args& args, cudaStream_t stream) {
+  if (const auto e = launch_dependent(search_kernel<What, 0>, parts, stream, args)) return e;
+  if (const auto e = launch_dependent(search_kernel<What, 1>, parts, stream, args)) return e;
+  return launch_dependent(search_kernel<What, 2>, parts, stream, args);
+}
 
 /// The token that the draw falls into, from the piles of the parts: the part, a warp's piece of it, a thread's token.
 __device__ int find_token(const place& here, const nucleus& stays, int vocab_size) {
-  using scan = cub::BlockScan<pile, threads>;
+  using scan = block_scan<pile>;
   __shared__ typename scan::TempStorage storage;
   __shared__ int found;
   __shared__ pile passed;
@@ -339,9 +241,10 @@ cudaError_t sample_rows(const sample_args& args, cudaStream_t stream) {
   if (const auto e = launch_dependent(start_kernel, rows, stream, args)) return e;
   if (const auto e = launch_dependent(peak_kernel, parts_of(args, peak_ctas_per_sm * processors), stream, args))
     return e;
-  for (const auto what : {filter::top_k, filter::top_p})
-    for (int digit = 0; digit < digits && (what == filter::top_k ? args.top_k_any : args.top_p_any); ++digit)
-      if (const auto e = launch_dependent(search_kernel, parts, stream, args, what, digit)) return e;
+  if (args.top_k_any)
+    if (const auto e = search<filter::top_k>(parts, args, stream)) return e;
+  if (args.top_p_any)
+    if (const auto e = search<filter::top_p>(parts, args, stream)) return e;
   if (const auto e = launch_dependent(draw_kernel, parts, stream, args)) return e;
   return args.edits_any ? launch_dependent(restore_kernel, rows, stream, args) : cudaSuccess;
 }
