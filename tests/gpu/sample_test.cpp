@@ -72,8 +72,8 @@ struct random_batches {
   }
 
   void fill_row(std::span<float> row) {
-    const float spread = one_of(0.01f, 2.0f, 2.0f, 30.0f, 3e4f);
-    std::normal_distribution<float> normal(one_of(0.0f, -20.0f, 15.0f), spread);
+    const float spread = one_of(1e-42f, 0.01f, 2.0f, 2.0f, 30.0f, 3e4f);
+    std::normal_distribution<float> normal(one_of(0.0f, 0.0f, -20.0f, 15.0f), spread);
     const bool ties = pick(random, 0, 2) == 0, holes = pick(random, 0, 3) == 0;
     for (auto& x : row) {
       x = normal(random);
