@@ -1,6 +1,6 @@
-// `cuda_bench [--json] [gate|attention|experts|products]...`: every kernel target of the project against this card,
-// with the card's ceilings measured in the same run. L2-cold, random data, medians of 30 graph replays. `troupe bench
-// kernels` runs it.
+// `cuda_bench [--json] [gate|attention|experts|products|sampling]...`: every kernel target of the project against this
+// card, with the card's ceilings measured in the same run. L2-cold, random data, medians of 30 graph replays. `troupe
+// bench kernels` runs it.
 #include "kernels/bench/cuda_rig.hpp"
 
 #include <algorithm>
@@ -57,8 +57,11 @@ int main(int argc, char** argv) {
   constexpr struct {
     const char* name;
     std::vector<line> (*run)(timer&);
-  } parts[] = {
-      {"gate", bench_gate}, {"attention", bench_attention}, {"experts", bench_experts}, {"products", bench_products}};
+  } parts[] = {{"gate", bench_gate},
+               {"attention", bench_attention},
+               {"experts", bench_experts},
+               {"products", bench_products},
+               {"sampling", bench_sampling}};
   timer t;
   const auto c = measure_ceilings(t);
   if (!json) print_heading(c);

@@ -79,5 +79,6 @@ std::vector<line> bench_experts(timer& t);
 std::vector<line> bench_gate(timer& t);
 std::vector<line> bench_products(timer& t);
 std::vector<line> bench_attention(timer& t);
+std::vector<line> bench_sampling(timer& t);
 
 } // namespace troupe::bench

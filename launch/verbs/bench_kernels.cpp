@@ -31,8 +31,8 @@ void add_bench_kernels(CLI::App& bench) {
   auto arguments = std::make_shared<std::vector<std::string>>();
   auto json = std::make_shared<bool>();
   auto* verb = bench.add_subcommand("kernels", "CUDA kernels against their targets and this card's ceilings");
-  verb->add_option("parts", *arguments, "gate, attention, experts, products; none: all")
-      ->check(CLI::IsMember({"gate", "attention", "experts", "products"}));
+  verb->add_option("parts", *arguments, "gate, attention, experts, products, sampling; none: all")
+      ->check(CLI::IsMember({"gate", "attention", "experts", "products", "sampling"}));
   verb->add_flag("--json", *json, "one line of JSON");
   verb->callback([arguments, json] {
     if (*json) arguments->insert(arguments->begin(), "--json");

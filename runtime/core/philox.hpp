@@ -22,12 +22,17 @@ constexpr std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> c
   return counter;
 }
 
-/// Uniform in [0, 1) with 24 bits for (seed, position, stream): the only source of randomness in sampling.
-constexpr float philox_uniform(std::uint64_t seed, std::uint64_t position, draw_stream stream) {
+/// 64 uniform bits for (seed, position, stream): the only source of randomness in sampling.
+constexpr std::uint64_t philox_bits(std::uint64_t seed, std::uint64_t position, draw_stream stream) {
   const auto bits = philox4x32({static_cast<std::uint32_t>(position), static_cast<std::uint32_t>(position >> 32),
                                 static_cast<std::uint32_t>(stream), 0},
                                {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
-  return static_cast<float>(bits[0] >> 8) * 0x1.0p-24f;
+  return std::uint64_t{bits[0]} << 32 | bits[1];
+}
+
+/// Uniform in [0, 1) with 24 bits, the first ones of philox_bits.
+constexpr float philox_uniform(std::uint64_t seed, std::uint64_t position, draw_stream stream) {
+  return static_cast<float>(philox_bits(seed, position, stream) >> 40) * 0x1.0p-24f;
 }
 
 } // namespace troupe

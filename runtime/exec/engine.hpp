@@ -5,9 +5,9 @@
 #include "runtime/core/ids.hpp"
 #include "runtime/core/result.hpp"
 #include "runtime/exec/expert_client.hpp"
+#include "runtime/exec/sampler.hpp"
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -29,6 +29,14 @@ struct draft_group {
   std::span<const token_id> next_tokens; ///< next_tokens[i] follows row first_row + i
   std::span<const page_id> pages;
   bool wants_draft = true; ///< false inside a prompt: only the module's KV is filled
+};
+
+/// A token to choose: what the sampler is asked, about a row of the last forward().
+struct sample_row {
+  std::int32_t logit_row = 0; ///< as in logits()
+  const sampling_params* params = nullptr;
+  std::span<const token_id> tokens; ///< the prompt and the output so far
+  std::int32_t prompt_size = 0;
 };
 
 struct engine_info {
@@ -53,9 +61,8 @@ class engine {
   /// Logits [vocab_size] of the i-th wanted row of the last forward(), counted over all groups in order.
   virtual std::span<const float> logits(std::int32_t i) const = 0;
 
-  /// The largest of that row's first `count` logits, the lowest id of equals, from an engine that finds it faster than
-  /// it hands out logits. Nothing: look at logits(), which may hold NaN or infinity.
-  virtual std::optional<token_id> best(std::int32_t /*i*/, std::int32_t /*count*/) { return std::nullopt; }
+  /// What `how` chooses from the logits of each row. An engine that chooses by itself gives the same tokens.
+  virtual std::vector<result<sampled_token>> sample(std::span<const sample_row> rows, sampler& how);
 
   /// Runs the MTP module over the groups; returns one greedy draft per group (-1 where none was wanted).
   virtual result<std::vector<token_id>> draft(std::span<const draft_group> groups, expert_client& experts) = 0;

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <limits>
 #include <string>
+#include <utility>
 
 namespace troupe::exec {
 
@@ -15,23 +16,28 @@ namespace {
 
 /// Temperatures below are greedy (vLLM's bound, too): nothing but the best would have weight, and nothing overflows.
 constexpr float greedy_below = 1e-5f;
-constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
+constexpr std::int32_t unseen = -2; // neither a number of uses nor kernels::forbidden
 
-/// Higher logit first, ties lowest id first: a total order, so that every partial sort of it is deterministic.
-constexpr auto better = [](const auto& a, const auto& b) {
+struct candidate {
+  float logit;
+  token_id token;
+};
+
+/// Higher logit first, ties lowest id first.
+constexpr auto better = [](const candidate& a, const candidate& b) {
   return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
 };
 
 /// The largest logit, or nothing where one is NaN or +infinity, or all are -infinity.
 result<float> largest(std::span<const float> logits) {
+  constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
   float largest = minus_infinity;
   bool finite = true;
   for (const auto logit : logits) {
-    finite &= logit < std::numeric_limits<float>::infinity(); // false for NaN, too
+    finite &= kernels::is_score(logit);
     largest = std::max(largest, logit);
   }
-  if (!finite) return error{errc::bug, "sampler: a logit is NaN or infinite"};
-  if (largest == minus_infinity) return error{errc::bug, "sampler: no token is allowed"};
+  if (!finite || largest == minus_infinity) return error{errc::bug, "sampler: logits are NaN, or infinite"};
   return largest;
 }
 
@@ -71,109 +77,58 @@ result<void> validate(const sampling_params& params) {
 
 result<sampled_token> sampler::sample(std::span<const float> logits, const sampling_params& params,
                                       std::span<const token_id> tokens, std::int32_t prompt_size) {
-  TROUPE_TRY(largest(logits));
-  const auto vocab = std::min(logits.size(), static_cast<std::size_t>(options_.vocab_size));
-  scores_.assign(logits.begin(), logits.begin() + static_cast<std::ptrdiff_t>(vocab));
-  mask(params, static_cast<std::int32_t>(tokens.size()) - prompt_size);
-  penalise(params, tokens, prompt_size);
-  TROUPE_ASSIGN(auto max_score, largest(scores_));
+  edits_.clear();
+  const auto draw = draw_of(params, tokens, prompt_size, edits_);
+  sampled_token chosen;
+  chosen.token = chooser_.sample(logits, options_.vocab_size, draw, edits_);
+  if (chosen.token < 0) return error{errc::bug, "sampler: a logit is NaN or infinite, or no token is allowed"};
+  if (params.logprobs < 0) return chosen;
+  return score(logits, chosen.token, params.logprobs);
+}
 
-  token_id token = -1;
-  if (params.temperature < greedy_below)
-    token = static_cast<token_id>(std::find(scores_.begin(), scores_.end(), max_score) - scores_.begin());
-  else
-    token = draw(params, max_score, tokens.size());
-  if (params.logprobs < 0) {
-    sampled_token chosen;
-    chosen.token = token;
-    return chosen;
+kernels::token_draw sampler::draw_of(const sampling_params& params, std::span<const token_id> tokens,
+                                     std::int32_t prompt_size, std::vector<kernels::score_edit>& edits) {
+  kernels::token_draw draw;
+  draw.repetition_penalty = params.repetition_penalty;
+  draw.presence_penalty = params.presence_penalty, draw.frequency_penalty = params.frequency_penalty;
+  if (params.temperature >= greedy_below) {
+    draw.inverse_temperature = 1 / params.temperature;
+    draw.top_k = params.top_k;
+    if (params.top_p < 1) draw.top_p = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(params.top_p * 0x1p64));
+    draw.weight_min =
+        static_cast<std::uint64_t>(std::ceil(params.min_p * static_cast<double>(kernels::weight_of_best)));
+    draw.uniform = philox_bits(params.seed, tokens.size(), draw_stream::target);
   }
-  return score(logits, token, params.logprobs);
-}
 
-bool sampler::takes_the_best(const sampling_params& params, std::int32_t output_size) const {
-  return params.temperature < greedy_below && params.logprobs < 0 && output_size >= params.min_tokens &&
-         !penalises(params);
-}
-
-void sampler::mask(const sampling_params& params, std::int32_t output_size) {
-  if (output_size >= params.min_tokens) return;
-  const auto forbid = [&](const std::vector<token_id>& tokens) {
-    for (const auto token : tokens)
-      if (token >= 0 && static_cast<std::size_t>(token) < scores_.size())
-        scores_[static_cast<std::size_t>(token)] = minus_infinity;
-  };
-  forbid(options_.end_tokens);
-  forbid(params.stop_token_ids);
-}
-
-void sampler::penalise(const sampling_params& params, std::span<const token_id> tokens, std::int32_t prompt_size) {
-  if (!penalises(params)) return;
-  counts_.resize(scores_.size(), 0);
+  uses_.resize(static_cast<std::size_t>(options_.vocab_size), unseen);
   seen_.clear();
+  if (static_cast<std::int32_t>(tokens.size()) - prompt_size < params.min_tokens) {
+    forbid(options_.end_tokens);
+    forbid(params.stop_token_ids);
+  }
+  if (penalises(params)) count(tokens, prompt_size);
+  for (const auto token : seen_)
+    edits.push_back({token, std::exchange(uses_[static_cast<std::size_t>(token)], unseen)});
+  return draw;
+}
+
+void sampler::forbid(std::span<const token_id> tokens) {
+  for (const auto token : tokens) {
+    if (token < 0 || token >= options_.vocab_size) continue;
+    auto& uses = uses_[static_cast<std::size_t>(token)];
+    if (uses == unseen) seen_.push_back(token);
+    uses = kernels::forbidden;
+  }
+}
+
+void sampler::count(std::span<const token_id> tokens, std::int32_t prompt_size) {
   const auto prompt_end = static_cast<std::size_t>(prompt_size);
-  // Output first: a token's count is complete when the prompt meets it, and each token is touched once.
-  for (std::size_t i = tokens.size(); i-- > 0;) {
-    const auto token = static_cast<std::size_t>(tokens[i]);
-    if (token >= counts_.size()) continue;
-    if (counts_[token] == 0) seen_.push_back(tokens[i]);
-    if (counts_[token] == 0 || i >= prompt_end) counts_[token] += i >= prompt_end ? 1 : -1;
-  }
-  for (const auto token : seen_) {
-    auto& score = scores_[static_cast<std::size_t>(token)];
-    auto& count = counts_[static_cast<std::size_t>(token)]; // -1: in the prompt only
-    score = score < 0 ? score * params.repetition_penalty : score / params.repetition_penalty;
-    if (count > 0) score -= params.presence_penalty + params.frequency_penalty * static_cast<float>(count);
-    count = 0;
-  }
-}
-
-token_id sampler::draw(const sampling_params& params, float max_score, std::size_t position) {
-  const auto to_logit = [&](float score) { return score / params.temperature; };
-  const auto max_logit = to_logit(max_score);
-  kept_.clear();
-  for (std::size_t token = 0; token < scores_.size(); ++token)
-    if (scores_[token] != minus_infinity) kept_.push_back({to_logit(scores_[token]), static_cast<token_id>(token), 0});
-  keep_top_k(params.top_k);
-  for (auto& c : kept_) c.weight = std::exp(static_cast<double>(c.logit) - max_logit);
-  keep_top_p(params.top_p);
-  std::erase_if(kept_, [&](const candidate& c) { return c.weight < params.min_p; });
-
-  // By id, not by weight: where another engine's rounding swaps two near-equal tokens, the sums hardly move.
-  if (params.top_k > 0 || params.top_p < 1)
-    std::sort(kept_.begin(), kept_.end(), [](const auto& a, const auto& b) { return a.token < b.token; });
-  double mass = 0;
-  for (const auto& c : kept_) mass += c.weight;
-  const auto target = mass * philox_uniform(params.seed, position, draw_stream::target);
-  double below = 0;
-  for (const auto& c : kept_)
-    if ((below += c.weight) > target) return c.token;
-  return kept_.back().token;
-}
-
-void sampler::keep_top_k(int k) {
-  if (k == 0 || static_cast<std::size_t>(k) >= kept_.size()) return;
-  const auto kth = kept_.begin() + k - 1;
-  std::nth_element(kept_.begin(), kth, kept_.end(), better);
-  const auto threshold = kth->logit;
-  std::erase_if(kept_, [&](const candidate& c) { return c.logit < threshold; });
-}
-
-void sampler::keep_top_p(float p) {
-  if (p >= 1) return;
-  double mass = 0;
-  for (const auto& c : kept_) mass += c.weight;
-  // The nucleus is small as a rule: sort the best few, and more only while their mass does not suffice.
-  double above = 0;
-  std::size_t sorted = 0;
-  for (std::size_t wanted = 64; sorted < kept_.size(); wanted *= 8) {
-    const auto first = kept_.begin() + static_cast<std::ptrdiff_t>(sorted);
-    const auto last = kept_.begin() + static_cast<std::ptrdiff_t>(std::min(wanted, kept_.size()));
-    std::partial_sort(first, last, kept_.end(), better);
-    for (; sorted < static_cast<std::size_t>(last - kept_.begin()); ++sorted) {
-      if (sorted > 0 && above >= p * mass) return kept_.resize(sorted);
-      above += kept_[sorted].weight;
-    }
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 || tokens[i] >= options_.vocab_size) continue;
+    auto& uses = uses_[static_cast<std::size_t>(tokens[i])];
+    if (uses == kernels::forbidden) continue;
+    if (uses == unseen) seen_.push_back(tokens[i]), uses = 0;
+    uses += i >= prompt_end;
   }
 }
 
@@ -190,7 +145,7 @@ result<sampled_token> sampler::score(std::span<const float> logits, token_id tok
   // A bounded list sorted best first; most logits fail the first comparison.
   std::vector<candidate> best;
   for (std::size_t id = 0; id < logits.size() && top_count > 0; ++id) {
-    const candidate next{logits[id], static_cast<token_id>(id), 0};
+    const candidate next{logits[id], static_cast<token_id>(id)};
     if (best.size() == static_cast<std::size_t>(top_count)) {
       if (!better(next, best.back())) continue;
       best.pop_back();

@@ -2,9 +2,11 @@
 // by (seed, p), so neither batch, restart, preemption nor speculation can change it (ARCHITECTURE.md, contract 2).
 //
 // Order as in Hugging Face: mask, penalties, temperature, top-k (ties of the k-th stay), top-p (a token stays while the
-// mass of better ones is below p; ties lowest id first), min-p, then the inverse CDF in double over the rest, by id.
+// mass of better ones is below p; ties lowest id first), min-p, then the inverse CDF over the rest, by id. Weights are
+// integers (kernels/sampling.hpp), so that a GPU, which adds them up in another order, draws the same token.
 #pragma once
 
+#include "kernels/cpu/sample.hpp"
 #include "runtime/core/generation.hpp"
 #include "runtime/core/result.hpp"
 
@@ -39,8 +41,10 @@ class sampler {
   result<sampled_token> sample(std::span<const float> logits, const sampling_params& params,
                                std::span<const token_id> tokens, std::int32_t prompt_size);
 
-  /// Whether sample() would return the largest of the first vocab_size() logits and nothing else about them.
-  bool takes_the_best(const sampling_params& params, std::int32_t output_size) const;
+  /// The same in the words of the kernels: sample() chooses from the first vocab_size() logits by what this returns and
+  /// the edits that it appends, at most one a token.
+  kernels::token_draw draw_of(const sampling_params& params, std::span<const token_id> tokens, std::int32_t prompt_size,
+                              std::vector<kernels::score_edit>& edits);
   std::int32_t vocab_size() const { return options_.vocab_size; }
 
   /// `token` under the raw distribution with the `top_count` best candidates, as for `echo`. Errors: as sample().
@@ -50,23 +54,14 @@ class sampler {
   finish_reason finish_of(token_id token, const sampling_params& params, std::int32_t output_size) const;
 
  private:
-  struct candidate {
-    float logit;
-    token_id token;
-    double weight; // exp(logit - largest)
-  };
-
-  void mask(const sampling_params& params, std::int32_t output_size);
-  void penalise(const sampling_params& params, std::span<const token_id> tokens, std::int32_t prompt_size);
-  void keep_top_k(int k);
-  void keep_top_p(float p);
-  token_id draw(const sampling_params& params, float max_score, std::size_t position);
+  void forbid(std::span<const token_id> tokens);
+  void count(std::span<const token_id> tokens, std::int32_t prompt_size);
 
   sampler_options options_;
-  std::vector<float> scores_;
-  std::vector<std::int32_t> counts_; // [vocab], all zero between calls
+  kernels::token_sampler chooser_;
+  std::vector<kernels::score_edit> edits_;
+  std::vector<std::int32_t> uses_; // [vocab], all `unseen` between calls
   std::vector<token_id> seen_;
-  std::vector<candidate> kept_;
 };
 
 } // namespace troupe::exec

@@ -37,6 +37,11 @@ token_event make_event(const sched::sequence& seq, std::int32_t position, sample
           .queue_ms = position == seq.prompt_size ? queue_ms(seq) : 0};
 }
 
+std::size_t sampled_rows(const sched::planned_group& group) {
+  if (!group.samples || group.seq->sampling.max_tokens == 0) return 0;
+  return group.has_draft ? 2 : 1;
+}
+
 } // namespace
 
 step_loop::step_loop(engine& device, expert_client& experts, step_loop_options options)
@@ -76,9 +81,18 @@ result<std::vector<token_event>> step_loop::step(time_point now) {
   }
 
   std::vector<finish_reason> ends;
+  std::vector<result<sampled_token>> chosen;
+  if (computed) chosen = choose(plan);
+  choices rest = chosen;
   std::int32_t first_logit = 0;
   for (const auto& group : plan.groups) {
-    ends.push_back(computed ? answer(group, first_logit, events) : fail(*group.seq, events));
+    if (!computed) {
+      ends.push_back(fail(*group.seq, events));
+      continue;
+    }
+    const auto mine = rest.first(sampled_rows(group));
+    rest = rest.subspan(mine.size());
+    ends.push_back(answer(group, first_logit, mine, events));
     first_logit += group.logit_rows;
   }
   const auto drafts = draft(plan, ends);
@@ -106,11 +120,32 @@ result<void> step_loop::forward(const sched::step_plan& plan) {
   return engine_.forward(groups, experts_);
 }
 
-finish_reason step_loop::answer(const sched::planned_group& group, std::int32_t first_logit,
+/// A draft counts as a token for the row behind it: that row is used only if the draft is what comes out.
+std::vector<result<sampled_token>> step_loop::choose(const sched::step_plan& plan) {
+  for (const auto& group : plan.groups)
+    if (group.has_draft) group.seq->tokens.push_back(group.tokens.back());
+  std::vector<sample_row> rows;
+  std::int32_t logits = 0;
+  for (const auto& group : plan.groups) {
+    logits += group.logit_rows;
+    const auto& seq = *group.seq;
+    for (auto left = sampled_rows(group); left-- > 0;)
+      rows.push_back({.logit_row = logits - 1 - static_cast<std::int32_t>(left),
+                      .params = &seq.sampling,
+                      .tokens = std::span(seq.tokens).first(seq.tokens.size() - left),
+                      .prompt_size = seq.prompt_size});
+  }
+  auto chosen = engine_.sample(rows, sampler_);
+  for (const auto& group : plan.groups)
+    if (group.has_draft) group.seq->tokens.pop_back();
+  invariant(chosen.size() == rows.size(), "an engine answers every row that samples");
+  return chosen;
+}
+
+finish_reason step_loop::answer(const sched::planned_group& group, std::int32_t first_logit, choices chosen,
                                 std::vector<token_event>& events) {
   if (!report_prompt(group, first_logit, events)) return fail(*group.seq, events);
-  return group.samples ? sample(group, first_logit + group.logit_rows - (group.has_draft ? 2 : 1), events)
-                       : finish_reason::none;
+  return group.samples ? extend(group, chosen, events) : finish_reason::none;
 }
 
 result<void> step_loop::report_prompt(const sched::planned_group& group, std::int32_t first_logit,
@@ -129,38 +164,28 @@ result<void> step_loop::report_prompt(const sched::planned_group& group, std::in
   return {};
 }
 
-finish_reason step_loop::sample(const sched::planned_group& group, std::int32_t logit,
-                                std::vector<token_event>& events) {
+finish_reason step_loop::extend(const sched::planned_group& group, choices chosen, std::vector<token_event>& events) {
   auto& seq = *group.seq;
   if (seq.output_size() == 0) stats_.prompt_tokens += static_cast<std::uint64_t>(seq.prompt_size);
-  if (seq.sampling.max_tokens == 0) { // only the prompt was asked about
+  if (chosen.empty()) { // only the prompt was asked about
     events.push_back(make_event(seq, seq.size(), {}, finish_reason::length));
     ++stats_.requests_finished;
     return finish_reason::length;
   }
   stats_.drafts_proposed += group.has_draft;
-  for (const auto last = logit + (group.has_draft ? 1 : 0); logit <= last; ++logit) {
-    auto chosen = choose(seq, logit);
-    if (!chosen) return fail(seq, events);
-    const auto token = chosen->token;
+  for (auto& next : chosen) {
+    if (!next) return fail(seq, events);
+    const auto token = next->token;
     const auto end = sampler_.finish_of(token, seq.sampling, seq.output_size() + 1);
-    events.push_back(make_event(seq, seq.size(), std::move(*chosen), end));
+    events.push_back(make_event(seq, seq.size(), std::move(*next), end));
     seq.tokens.push_back(token);
     ++stats_.generation_tokens;
     stats_.requests_finished += end != finish_reason::none;
-    const bool accepted = logit < last && token == group.tokens.back();
+    const bool accepted = &next != &chosen.back() && token == group.tokens.back();
     stats_.drafts_accepted += accepted;
     if (end != finish_reason::none || !accepted) return end;
   }
   return finish_reason::none;
-}
-
-result<sampled_token> step_loop::choose(const sched::sequence& seq, std::int32_t logit) {
-  if (sampler_.takes_the_best(seq.sampling, seq.output_size())) {
-    sampled_token chosen;
-    if (const auto best = engine_.best(logit, sampler_.vocab_size())) return chosen.token = *best, chosen;
-  }
-  return sampler_.sample(engine_.logits(logit), seq.sampling, seq.tokens, seq.prompt_size);
 }
 
 std::vector<token_id> step_loop::draft(const sched::step_plan& plan, const std::vector<finish_reason>& ends) {

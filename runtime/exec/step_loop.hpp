@@ -72,11 +72,14 @@ class step_loop {
 
  private:
   result<void> forward(const sched::step_plan& plan);
-  finish_reason answer(const sched::planned_group& group, std::int32_t first_logit, std::vector<token_event>& events);
+  /// One result for every row that samples: none, one or, with a draft, two of a group.
+  using choices = std::span<result<sampled_token>>;
+  std::vector<result<sampled_token>> choose(const sched::step_plan& plan);
+  finish_reason answer(const sched::planned_group& group, std::int32_t first_logit, choices chosen,
+                       std::vector<token_event>& events);
   result<void> report_prompt(const sched::planned_group& group, std::int32_t first_logit,
                              std::vector<token_event>& events);
-  finish_reason sample(const sched::planned_group& group, std::int32_t logit, std::vector<token_event>& events);
-  result<sampled_token> choose(const sched::sequence& seq, std::int32_t logit);
+  finish_reason extend(const sched::planned_group& group, choices chosen, std::vector<token_event>& events);
   std::vector<token_id> draft(const sched::step_plan& plan, const std::vector<finish_reason>& ends);
   finish_reason fail(const sched::sequence& seq, std::vector<token_event>& events);
   void refresh_gauges();

@@ -1,10 +1,13 @@
-// The demo model on the GPU: greedy tokens against the CPU engine's, W8A8's error, and the plug-in as `serve` loads it.
+// The demo model on the GPU: greedy tokens against the CPU engine's, W8A8's error, tokens that the device chooses, and
+// the plug-in as `serve` loads it.
+#include "runtime/exec/step_loop.hpp"
 #include "tests/gpu/engine_rig.hpp"
 #include "tests/support/golden.hpp"
 #include "tests/support/golden_runs.hpp"
 
 #include <chrono>
 #include <iostream>
+#include <map>
 
 using namespace troupe;
 using namespace troupe::exec;
@@ -37,6 +40,44 @@ std::pair<std::size_t, std::size_t> agreement(const std::vector<std::vector<toke
     all += std::max(a[p].size(), b[p].size());
   }
   return {same, all};
+}
+
+/// Leaves the choice of tokens to the host.
+class host_choice final : public engine {
+ public:
+  explicit host_choice(engine& to) : to_(to) {}
+  const engine_info& info() const override { return to_.info(); }
+  result<void> forward(std::span<const row_group> groups, expert_client& experts) override {
+    return to_.forward(groups, experts);
+  }
+  std::span<const float> logits(std::int32_t i) const override { return to_.logits(i); }
+  result<std::vector<token_id>> draft(std::span<const draft_group> groups, expert_client& experts) override {
+    return to_.draft(groups, experts);
+  }
+
+ private:
+  engine& to_;
+};
+
+/// Every way to choose a token, one after the other.
+sampling_params params_of(std::size_t i) {
+  sampling_params p;
+  p.temperature = i % 5 == 0 ? 0 : 0.4f + 0.3f * float(i % 4), p.seed = 1000 + i;
+  p.top_p = i % 3 == 0 ? 1.0f : 0.9f, p.top_k = i % 4 == 1 ? 20 : 0, p.min_p = i % 7 == 2 ? 0.05f : 0.0f;
+  p.repetition_penalty = i % 4 == 2 ? 1.2f : 1.0f, p.frequency_penalty = i % 6 == 1 ? 0.3f : 0.0f;
+  p.max_tokens = 40, p.min_tokens = i % 3 == 1 ? 30 : 0, p.logprobs = i % 11 == 3 ? 2 : -1;
+  return p;
+}
+
+/// Tokens of all golden prompts at once, by request.
+std::map<std::uint64_t, std::vector<token_id>> serve(const demo_model& m, engine& device, expert_client& experts) {
+  step_loop loop(device, experts, {{}, {.vocab_size = m.config.vocab_size, .end_tokens = m.config.eos_token_ids}});
+  for (std::size_t i = 0; i < m.golden.prompts.size(); ++i)
+    loop.admit({.id = request_id{i}, .prompt = m.golden.prompts[i].ids, .sampling = params_of(i)}, {}).value();
+  std::map<std::uint64_t, std::vector<token_id>> tokens;
+  while (loop.has_work())
+    for (const auto& event : loop.step({}).value()) tokens[event.id.value].push_back(event.token);
+  return tokens;
 }
 
 } // namespace
@@ -98,6 +139,22 @@ BOOST_AUTO_TEST_CASE(logits_err_no_more_than_one_and_a_half_times_the_w8a8_emula
   std::cout << "demo: logit error of the better quarter of rows " << got / 3 << ", W8A8 emulation " << emulated / 3
             << std::endl;
   BOOST_TEST(got <= 1.5 * emulated);
+}
+
+BOOST_AUTO_TEST_CASE(the_device_chooses_the_tokens_that_the_host_would) {
+  demo_model m;
+  auto gpu = gpu_test::make_gpu_rig(m.weights, m.config, 256);
+  host_choice host(*gpu.device);
+
+  const auto here = serve(m, *gpu.device, *gpu.experts), there = serve(m, host, *gpu.experts);
+
+  BOOST_TEST(here.size() == m.golden.prompts.size());
+  std::size_t tokens = 0;
+  for (const auto& [id, output] : here) {
+    BOOST_TEST(output == there.at(id), boost::test_tools::per_element());
+    tokens += output.size();
+  }
+  BOOST_TEST(tokens > 1000u);
 }
 
 BOOST_AUTO_TEST_CASE(the_plugin_makes_engines_that_answer) {

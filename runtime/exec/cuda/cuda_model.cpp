@@ -126,9 +126,18 @@ result<void> cuda_model::forward(std::span<const row_group> groups, expert_clien
   return {};
 }
 
-std::optional<token_id> cuda_model::best(std::int32_t i, std::int32_t count) {
-  const auto id = logits_.best(device_, i, std::min(count, config_.vocab_size), stream_);
-  return id < 0 ? std::nullopt : std::optional<token_id>(id);
+std::vector<result<sampled_token>> cuda_model::sample(std::span<const sample_row> rows, sampler& how) {
+  if (rows.empty()) return {};
+  device_.enter();
+  const auto tokens = sampler_.run(logits_.on_device(), config_.vocab_size, rows, how, stream_);
+  std::vector<result<sampled_token>> chosen;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (tokens[i] >= 0)
+      chosen.push_back(sampled_token{.token = tokens[i]});
+    else
+      for (auto& c : engine::sample(rows.subspan(i, 1), how)) chosen.push_back(std::move(c));
+  }
+  return chosen;
 }
 
 cuda_experts* cuda_model::near_experts(expert_client& experts) const {
@@ -287,7 +296,7 @@ result<std::vector<token_id>> cuda_model::draft(std::span<const draft_group> gro
   TROUPE_TRY(run(step_shape::pass::draft, std::move(sequences), std::move(wanted), experts));
   std::int32_t next = 0;
   for (std::size_t i = 0; i < groups.size(); ++i)
-    if (groups[i].wants_draft) drafts[i] = draft_logits_.best(device_, next++, config_.vocab_size, stream_);
+    if (groups[i].wants_draft) drafts[i] = draft_logits_.best(device_, next++, stream_);
   stream_.wait();
   return drafts;
 }

@@ -9,6 +9,7 @@
 #include "runtime/exec/cuda/cuda_attention.hpp"
 #include "runtime/exec/cuda/cuda_experts.hpp"
 #include "runtime/exec/cuda/device_logits.hpp"
+#include "runtime/exec/cuda/device_sampler.hpp"
 #include "runtime/exec/cuda/step_graphs.hpp"
 #include "runtime/exec/device/plugin.hpp"
 
@@ -27,7 +28,7 @@ class cuda_model final : public engine {
   const engine_info& info() const override { return info_; }
   result<void> forward(std::span<const row_group> groups, expert_client& experts) override;
   std::span<const float> logits(std::int32_t i) const override { return logits_.row(device_, i); }
-  std::optional<token_id> best(std::int32_t i, std::int32_t count) override;
+  std::vector<result<sampled_token>> sample(std::span<const sample_row> rows, sampler& how) override;
   result<std::vector<token_id>> draft(std::span<const draft_group> groups, expert_client& experts) override;
 
   /// Logits of the i-th wanted draft of the last draft().
@@ -84,6 +85,7 @@ class cuda_model final : public engine {
   moe::routing choice_;
   std::vector<float> inputs_;
   device_logits logits_, draft_logits_;
+  device_sampler sampler_;
   step_graphs graphs_;
 };
 

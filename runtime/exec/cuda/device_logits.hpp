@@ -17,19 +17,21 @@ class device_logits {
     return device_.reserve(count * width);
   }
   /// A pass that computes the first `count` of them was launched.
-  void renew(std::size_t count) { count_ = count, is_here_ = false, best_of_ = 0; }
+  void renew(std::size_t count) { count_ = count, is_here_ = has_best_ = false; }
   std::size_t count() const { return count_; }
+  float* on_device() const { return device_.get(); }
 
-  /// Best of the first `count` logits of row i, or -1 (cuda::argmax_rows); all rows' are found at the first call.
-  std::int32_t best(const cuda_device& device, std::int32_t i, std::int32_t count, cudaStream_t stream) {
-    if (best_of_ != count) {
+  /// Best of row i, or -1 (cuda::argmax_rows); all rows' are found at the first call.
+  std::int32_t best(const cuda_device& device, std::int32_t i, cudaStream_t stream) {
+    if (!has_best_) {
       device.enter();
       auto* ids = ids_.reserve(count_);
       auto* host = host_ids_.reserve(count_);
-      must(cuda::argmax_rows(device_.get(), static_cast<int>(count_), static_cast<int>(width_), count, ids, stream));
+      const auto width = static_cast<int>(width_);
+      must(cuda::argmax_rows(device_.get(), static_cast<int>(count_), width, width, ids, stream));
       must(cudaMemcpyAsync(host, ids, count_ * sizeof(int), cudaMemcpyDeviceToHost, stream));
       must(cudaStreamSynchronize(stream));
-      best_of_ = count;
+      has_best_ = true;
     }
     return host_ids_.get()[i];
   }
@@ -52,7 +54,7 @@ class device_logits {
   mutable bool is_here_ = false;
   device_scratch<int> ids_;
   pinned_scratch<int> host_ids_;
-  std::int32_t best_of_ = 0; // what host_ids_ were asked for; 0: they are old
+  bool has_best_ = false; // host_ids_ are of this pass
 };
 
 } // namespace troupe::exec

@@ -1,5 +1,6 @@
 #include "runtime/exec/sampler.hpp"
 
+#include "kernels/ref/sampling.hpp"
 #include "runtime/core/philox.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -8,11 +9,12 @@
 #include <cmath>
 #include <limits>
 #include <map>
-#include <numeric>
 #include <random>
 
 using namespace troupe;
 using namespace troupe::exec;
+using kernels::ref::distribution;
+using kernels::ref::inverse_cdf;
 
 namespace {
 
@@ -25,50 +27,8 @@ std::vector<float> random_logits(std::mt19937_64& random, std::size_t vocab) {
   return logits;
 }
 
-/// The final distribution by the definitions of Hugging Face's processors, one full sort at a time.
-std::vector<double> distribution(const std::vector<float>& logits, const sampling_params& params,
-                                 const std::vector<token_id>& tokens, int prompt_size) {
-  const auto vocab = logits.size();
-  std::vector<float> scores = logits;
-  for (std::size_t t = 0; t < vocab; ++t) {
-    const auto id = static_cast<token_id>(t);
-    const auto uses = std::count(tokens.begin() + prompt_size, tokens.end(), id);
-    if (std::find(tokens.begin(), tokens.end(), id) != tokens.end())
-      scores[t] = scores[t] < 0 ? scores[t] * params.repetition_penalty : scores[t] / params.repetition_penalty;
-    if (uses > 0) scores[t] -= params.presence_penalty + params.frequency_penalty * static_cast<float>(uses);
-    scores[t] /= params.temperature;
-  }
-  std::vector<std::size_t> order(vocab);
-  std::iota(order.begin(), order.end(), 0u);
-  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return scores[a] > scores[b]; });
-  const double best = scores[order[0]];
-  std::vector<double> p(vocab, 0);
-  const auto k = params.top_k == 0 ? vocab : std::min(vocab, static_cast<std::size_t>(params.top_k));
-  for (std::size_t t = 0; t < vocab; ++t)
-    if (scores[t] >= scores[order[k - 1]]) p[t] = std::exp(scores[t] - best);
-  const double mass = std::accumulate(p.begin(), p.end(), 0.0);
-  double above = 0;
-  for (std::size_t i = 0; i < vocab; ++i) {
-    const auto weight = p[order[i]];
-    if (i > 0 && params.top_p < 1 && above >= params.top_p * mass) p[order[i]] = 0;
-    above += weight;
-  }
-  for (auto& weight : p)
-    if (weight < params.min_p) weight = 0;
-  const double rest = std::accumulate(p.begin(), p.end(), 0.0);
-  for (auto& weight : p) weight /= rest;
-  return p;
-}
-
-token_id inverse_cdf(const std::vector<double>& p, double u) {
-  double below = 0;
-  token_id last = -1;
-  for (std::size_t t = 0; t < p.size(); ++t) {
-    if (p[t] == 0) continue;
-    last = static_cast<token_id>(t);
-    if ((below += p[t]) > u) return last;
-  }
-  return last;
+kernels::ref::sampling_rule rule_of(const sampling_params& p) {
+  return {p.temperature, p.top_k, p.top_p, p.min_p, p.repetition_penalty, p.presence_penalty, p.frequency_penalty};
 }
 
 sampler make_sampler(int vocab, std::vector<token_id> ends = {}) {
@@ -120,8 +80,9 @@ BOOST_AUTO_TEST_CASE(agrees_with_the_definitions_for_random_parameters) {
 
       const auto chosen = s.sample(logits, params, tokens, prompt_size).value().token;
 
-      const auto u = philox_uniform(params.seed, tokens.size(), draw_stream::target);
-      BOOST_TEST(chosen == inverse_cdf(distribution(logits, params, tokens, prompt_size), u));
+      const auto u =
+          std::ldexp(static_cast<long double>(philox_bits(params.seed, tokens.size(), draw_stream::target)), -64);
+      BOOST_TEST(chosen == inverse_cdf(distribution(logits, rule_of(params), tokens, prompt_size), u));
     }
   }
 }
@@ -143,8 +104,8 @@ BOOST_AUTO_TEST_CASE(draws_follow_the_distribution) {
       seen[static_cast<std::size_t>(s.sample(logits, params, tokens, 1).value().token)] += 1;
     }
 
-    const auto p = distribution(logits, params, {0}, 1);
-    double chi_square = 0;
+    const auto p = distribution(logits, rule_of(params), {0}, 1);
+    long double chi_square = 0;
     for (std::size_t t = 0; t < 16; ++t) chi_square += std::pow(seen[t] - draws * p[t], 2) / (draws * p[t]);
 
     BOOST_TEST(chi_square < 37.7, "seed " << seed << ": chi-square " << chi_square);

@@ -94,26 +94,25 @@ std::vector<token_id> tokens_of(const std::vector<token_event>& events, std::int
   return tokens;
 }
 
-/// Finds the best token by itself, as a GPU does, and counts who asks for what.
-class best_engine final : public engine {
+/// Chooses by itself, as a GPU does, and counts who asks for what.
+class choosing_engine final : public engine {
  public:
-  explicit best_engine(engine& to) : to_(to) {}
+  explicit choosing_engine(engine& to) : to_(to) {}
   const engine_info& info() const override { return to_.info(); }
   result<void> forward(std::span<const row_group> groups, expert_client& experts) override {
     return to_.forward(groups, experts);
   }
   std::span<const float> logits(std::int32_t i) const override { return ++logits_asked, to_.logits(i); }
-  std::optional<token_id> best(std::int32_t i, std::int32_t count) override {
-    ++bests_asked;
-    const auto row = to_.logits(i).first(static_cast<std::size_t>(count));
-    return static_cast<token_id>(std::max_element(row.begin(), row.end()) - row.begin());
+  std::vector<result<sampled_token>> sample(std::span<const sample_row> rows, sampler& how) override {
+    rows_asked.push_back(static_cast<int>(rows.size()));
+    return to_.sample(rows, how);
   }
   result<std::vector<token_id>> draft(std::span<const draft_group> groups, expert_client& experts) override {
     return to_.draft(groups, experts);
   }
 
   mutable int logits_asked = 0;
-  int bests_asked = 0;
+  std::vector<int> rows_asked;
 
  private:
   engine& to_;
@@ -351,29 +350,24 @@ BOOST_AUTO_TEST_CASE(max_tokens_zero_only_scores_the_prompt) {
   BOOST_TEST((c.events[1][2].finish == finish_reason::length));
 }
 
-BOOST_AUTO_TEST_CASE(plain_greedy_requests_leave_the_logits_where_they_are) {
+BOOST_AUTO_TEST_CASE(an_engine_chooses_the_tokens_of_all_rows_of_a_step_at_once) {
   cluster c(8, {});
-  best_engine counting(c.engine);
+  choosing_engine counting(c.engine);
   exec::step_loop loop(counting, c.experts, {{}, sampling});
-  const auto run = [&](const generation_request& r) {
-    loop.admit(r, time_point{}).value();
-    std::vector<token_event> events;
-    while (loop.has_work())
-      for (auto& event : loop.step(time_point{}).value()) events.push_back(std::move(event));
-    BOOST_TEST(tokens_of(events) == sim_oracle(model, r, sampling), boost::test_tools::per_element());
-  };
-  auto greedy = request(1, {4, 8, 15}, 20), drawn = request(2, {4, 8, 15}, 20), penalised = greedy, late = greedy;
-  greedy.sampling.temperature = 0;
-  run(greedy);
-  BOOST_TEST(counting.logits_asked == 0);
-  BOOST_TEST(counting.bests_asked >= 20);
+  auto greedy = request(1, {4, 8, 15}, 20), drawn = request(2, {16, 23}, 20);
+  greedy.sampling.temperature = 0, greedy.sampling.presence_penalty = 0.5f, drawn.sampling.top_p = 0.9f;
+  for (const auto& r : {greedy, drawn}) loop.admit(r, time_point{}).value();
 
-  counting.bests_asked = 0;
-  penalised.sampling.temperature = 0, penalised.sampling.presence_penalty = 0.5f;
-  late.sampling.temperature = 0, late.sampling.min_tokens = 20;
-  for (const auto& r : {drawn, penalised, late}) run(r);
-  BOOST_TEST(counting.logits_asked >= 60);
-  BOOST_TEST(counting.bests_asked == 0);
+  std::map<std::uint64_t, std::vector<token_event>> events;
+  while (loop.has_work())
+    for (auto& event : loop.step(time_point{}).value()) events[event.id.value].push_back(std::move(event));
+
+  for (const auto& r : {greedy, drawn})
+    BOOST_TEST(tokens_of(events[r.id.value]) == sim_oracle(model, r, sampling), boost::test_tools::per_element());
+  BOOST_TEST(counting.logits_asked == 0);
+  BOOST_TEST(counting.rows_asked.size() == loop.stats().steps);
+  BOOST_TEST(counting.rows_asked.front() == 2);
+  BOOST_TEST(*std::max_element(counting.rows_asked.begin(), counting.rows_asked.end()) == 4); // drafts beside them
 }
 
 BOOST_AUTO_TEST_CASE(bad_requests_are_refused_at_once) {
