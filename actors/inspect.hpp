@@ -111,7 +111,8 @@ typename Inspector::result_type inspect(Inspector& f, cluster_status& x) {
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, serving_options& x) {
   return f(caf::meta::type_name("serving_options"), x.model_dir, x.device, x.dtype, x.threads, x.max_num_seqs,
-           x.max_num_batched_tokens, x.max_model_len, x.kv_cache_ratio, x.seed, x.speculative, x.isa, x.deterministic);
+           x.max_num_batched_tokens, x.max_model_len, x.kv_cache_ratio, x.seed, x.speculative, x.isa, x.deterministic,
+           x.load_format);
 }
 
 namespace cluster {

@@ -165,7 +165,7 @@ void end_this_process(std::int64_t) {
 
 result<kv_cache_actor> start_kv_cache(caf::actor_system& system, const recipe& plan, const front& house) {
   TROUPE_ASSIGN(const auto assignment, join(system, house.supervisor(), "kv_cache-0"));
-  TROUPE_ASSIGN(const auto model, open_model(plan.serving.model_dir));
+  TROUPE_ASSIGN(const auto model, open_model(plan.serving));
   TROUPE_ASSIGN(const auto device, open_compute_device(plan.serving, 0, 1));
   TROUPE_ASSIGN(auto experts, make_local_experts(model, device));
   TROUPE_ASSIGN(auto parts, make_kv_cache(model, assignment, device, house.supervisor(), std::move(experts)));

@@ -61,6 +61,8 @@ result<void> check(const recipe& r, const std::string& where) {
   if (r.serving.model_dir.empty()) return bad("model: missing");
   if (r.size.kv_caches < 1 || r.size.kv_caches > 64) return bad("roles.kv_cache: must be 1 to 64");
   if (r.size.expert_shards < 1 || r.size.expert_shards > 1024) return bad("roles.expert_shard: must be 1 to 1024");
+  if (r.serving.load_format != "auto" && r.serving.load_format != "safetensors" && r.serving.load_format != "dummy")
+    return bad("serving.load_format: must be auto, safetensors or dummy");
   if (r.serving.isa != "auto" && !kernels::isa_from_name(r.serving.isa))
     return bad("serving.isa: must be auto, avx2, avx512_bf16 or amx_bf16");
   return {};
@@ -99,7 +101,8 @@ result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path
                      where + "roles: "));
   if (serving.IsDefined() && !serving.IsNull())
     TROUPE_TRY(apply(serving,
-                     {{"device", into(s.device)},
+                     {{"load_format", into(s.load_format)},
+                      {"device", into(s.device)},
                       {"dtype", into(s.dtype)},
                       {"threads", into(s.threads)},
                       {"max_num_seqs", into(s.max_num_seqs)},

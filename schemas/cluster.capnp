@@ -44,6 +44,7 @@ struct ServingOptions {
   device @9 :Text = "cpu"; # "cpu", "cuda", "cuda:N"
   isa @10 :Text = "auto";  # of CPU kernels; the supervisor names one, so that all roles have it
   deterministic @11 :Bool = true; # a request's tokens depend on nothing but itself
+  loadFormat @12 :Text = "auto"; # or "dummy": random weights by `seed`, the same in every process
 }
 
 struct RoleAssignment {

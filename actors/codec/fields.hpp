@@ -143,6 +143,7 @@ void each_field(const F& f, serving_options& x) {
   f(&s::Builder::setSpeculative, &s::Reader::getSpeculative, x.speculative);
   f(&s::Builder::setIsa, &s::Reader::getIsa, x.isa);
   f(&s::Builder::setDeterministic, &s::Reader::getDeterministic, x.deterministic);
+  f(&s::Builder::setLoadFormat, &s::Reader::getLoadFormat, x.load_format);
 }
 
 template <class F>

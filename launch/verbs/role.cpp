@@ -73,7 +73,7 @@ class role_process {
   }
 
   result<caf::actor> start(const role_assignment& assignment) {
-    TROUPE_ASSIGN(auto model, open_model(assignment.options.model_dir));
+    TROUPE_ASSIGN(auto model, open_model(assignment.options));
     return flags_.name.starts_with("kv_cache") ? start_kv_cache(model, assignment) : start_shard(model, assignment);
   }
 

@@ -25,11 +25,12 @@ START_TIMEOUT_S = 30
 os.environ.setdefault("TROUPE_CLUSTER_SECRET", secrets.token_hex(16))  # not the person's who runs the tests
 
 
-def make_checkpoint(folder):
+def make_checkpoint(folder, weights=True):
+    """`weights`: else config and tokenizer alone."""
     demo = ROOT / "examples/demo_model"
-    weights = ROOT / "tests/golden/t0" if DEVICE == "cpu" else demo
-    for source in [weights / "config.json", *weights.glob("model*.safetensors*"), demo / "tokenizer.json",
-                   demo / "tokenizer_config.json"]:
+    model = ROOT / "tests/golden/t0" if DEVICE == "cpu" else demo
+    for source in [model / "config.json", *(model.glob("model*.safetensors*") if weights else ()),
+                   demo / "tokenizer.json", demo / "tokenizer_config.json"]:
         shutil.copy(source, folder)
 
 
@@ -43,9 +44,9 @@ def prompt_of(number):
 class Company:
     """Use as a context manager. Without expert_shards it is one process (serve), else several (launch)."""
 
-    def __init__(self, expert_shards=2, kv_caches=1, model=None):
-        """`model`: a checkpoint's folder instead of the tiny one."""
-        self.expert_shards, self.kv_caches, self.model = expert_shards, kv_caches, model
+    def __init__(self, expert_shards=2, kv_caches=1, model=None, flags=()):
+        """`model`: a checkpoint's folder instead of the tiny one; `flags`: more words of the command."""
+        self.expert_shards, self.kv_caches, self.model, self.flags = expert_shards, kv_caches, model, flags
 
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="troupe-cluster-")
@@ -60,6 +61,7 @@ class Company:
             command = [TROUPE, "launch", str(recipe)]
         else:
             command = [TROUPE, "serve", str(model), "--port", "0", "--threads", "1", "--device", DEVICE]
+        command += self.flags
         self.log_path = pathlib.Path(self.folder.name) / "log"
         with self.log_path.open("w") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)

@@ -128,6 +128,19 @@ class processes(unittest.TestCase):
             self.assertIn("is the file truncated?", run.stderr)
             self.assertIn("the cluster ends", run.stderr)
 
+    def test_dummy_weights_need_no_files_and_are_the_same_in_every_process(self):
+        flags = ["--load-format", "dummy", "--seed", "7", "--served-model-name", "tiny"]
+        with tempfile.TemporaryDirectory() as folder:
+            make_checkpoint(folder, weights=False)
+            with Company(expert_shards=0, model=folder, flags=flags) as alone:
+                expected = [alone.complete(number) for number in range(6)]
+                self.assertEqual(alone.get("/server_info")[1]["load_format"], "dummy")
+                self.assertIn("--load-format dummy", alone.log())
+            with Company(expert_shards=3, model=folder, flags=flags) as company:
+                self.assertEqual([company.complete(number) for number in range(6)], expected)
+        self.assertEqual({status for status, _ in expected}, {200})
+        self.assertNotEqual([choices for _, choices in expected], self.expected[:6])
+
     def test_a_missing_recipe_is_refused_with_one_line(self):
         run = subprocess.run([TROUPE, "launch", "nowhere.yaml"], capture_output=True, text=True, timeout=30)
         self.assertNotEqual(run.returncode, 0)

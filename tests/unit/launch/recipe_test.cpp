@@ -27,13 +27,15 @@ BOOST_AUTO_TEST_CASE(the_local_recipe_is_one_kv_cache_and_two_expert_shards_of_t
 }
 
 BOOST_AUTO_TEST_CASE(what_a_recipe_does_not_say_keeps_its_default) {
-  const auto r = parse_recipe("model: /m\nserving: {max_num_seqs: 7, device: cuda, isa: avx2}\n", "dir/cluster.yaml");
+  const auto r = parse_recipe("model: /m\nserving: {max_num_seqs: 7, device: cuda, isa: avx2, load_format: dummy}\n",
+                              "dir/cluster.yaml");
 
   BOOST_REQUIRE(r);
   BOOST_TEST(r->serving.model_dir == "/m");
   BOOST_TEST(r->serving.max_num_seqs == 7);
   BOOST_TEST(r->serving.device == "cuda");
   BOOST_TEST(r->serving.isa == "avx2");
+  BOOST_TEST(r->serving.load_format == "dummy");
   BOOST_TEST(r->serving.max_model_len == troupe::limits::max_model_len_default);
   BOOST_TEST(r->size.expert_shards == 1);
 }
@@ -47,6 +49,8 @@ BOOST_AUTO_TEST_CASE(errors_name_file_key_and_reason) {
              "dir/cluster.yaml: roles.expert_shard: must be 1 to 1024");
   BOOST_TEST(refusal("model: m\nserving: {isa: avx9}") ==
              "dir/cluster.yaml: serving.isa: must be auto, avx2, avx512_bf16 or amx_bf16");
+  BOOST_TEST(refusal("model: m\nserving: {load_format: gguf}") ==
+             "dir/cluster.yaml: serving.load_format: must be auto, safetensors or dummy");
   BOOST_TEST(refusal("- a\n- b") == "dir/cluster.yaml: expected keys and values");
 }
 
