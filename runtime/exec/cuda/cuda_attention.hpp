@@ -1,4 +1,6 @@
-// The attention block of one layer on the device, absorbed for every row (model-spec.md 6.3).
+// The attention block of one layer on the device: absorbed for every row (model-spec.md 6.3), so that a row's bits do
+// not depend on its chunk. Without that promise (device_matrix::batch_invariant) long chunks on Hopper expand keys and
+// values of all heads first (6.2), a fifth of the arithmetic.
 #pragma once
 
 #include "kernels/cuda/linear.hpp"
@@ -38,10 +40,30 @@ class cuda_attention {
            cudaStream_t stream);
 
  private:
+  struct paged_cache {
+    std::uint16_t* entries;
+    int pages;
+  };
+  /// Where mla_rows puts the queries of `heads`, bf16.
+  struct query_rows {
+    std::uint16_t *nope, *rope;
+    int nope_pitch, rope_pitch;
+  };
+
   void project(const cuda_attention_weights& w, const device_batch& batch, const std::uint16_t* normed,
                cudaStream_t stream);
-  void attend(const device_batch& batch, const std::uint16_t* cache, int page_count, cudaStream_t stream);
-  const std::uint16_t* attended(const cuda_attention_weights& w, int rows, cudaStream_t stream);
+  bool expands(const cuda_attention_weights& w, const batch_chunk& chunk) const;
+  void split_rows(const cuda_attention_weights& w, const device_batch& batch, const batch_chunk& rows,
+                  const query_rows& to, const paged_cache& cache, cudaStream_t stream);
+  void attend_absorbed(const cuda_attention_weights& w, const device_batch& batch, const batch_chunk& rows,
+                       const paged_cache& cache, cudaStream_t stream);
+  void attend_latent(const device_batch& batch, const batch_chunk& rows, const paged_cache& cache, cudaStream_t stream);
+  void attend_expanded(const cuda_attention_weights& w, const device_batch& batch, const batch_chunk& chunk,
+                       const paged_cache& cache, cudaStream_t stream);
+  /// Rows from `first` on of what the output projection reads, [rows, heads, v].
+  std::uint16_t* values_at(int first) const {
+    return values_.get() + static_cast<std::size_t>(first) * config_.head_count * config_.v_head_dim;
+  }
 
   const model::model_config& config_;
   float scale_;
@@ -53,6 +75,9 @@ class cuda_attention {
   device_scratch<std::uint16_t> latent_;   // [rows, heads, 512] attended
   device_scratch<std::uint16_t> values_;   // [rows, heads, v]
   device_scratch<float> partial_out_, partial_lse_;
+  device_scratch<std::uint16_t> whole_query_; // [rows, heads, nope + rope] of a long chunk
+  device_scratch<std::uint16_t> entries_;     // [positions, 576] of its sequence
+  device_scratch<std::uint16_t> keys_values_; // [positions, heads, nope + v]
 };
 
 } // namespace troupe::exec

@@ -208,6 +208,7 @@ result<void> cuda_model::run_mixture(const cuda_layer_weights& w, layer_index la
   const auto choices = static_cast<std::size_t>(batch.rows) * config_.experts_per_token;
   device_rows rows;
   rows.normed = normed, rows.x = x_.get(), rows.rows = batch.rows;
+  rows.batch_invariant = weights_.head.batch_invariant;
   rows.chosen = chosen_.reserve(choices), rows.weights = weights_of_choice_.reserve(choices);
   if (w.ffn.experts > 0) must(cudaEventRecord(normed_, stream_));
   choose_experts(w, rows);
