@@ -80,6 +80,8 @@ class cluster_process {
                      {"--host", here ? listen.host : site->second.host, "--spin-rounds",
                       std::to_string(listen.spin_rounds), "--progress-cpu", std::to_string(listen.progress_cpu)});
     if (!listen.secret_file.empty()) arguments.insert(arguments.end(), {"--secret-file", listen.secret_file});
+    if (const auto device = plan_.devices.find(name); device != plan_.devices.end())
+      arguments.insert(arguments.end(), {"--device", device->second});
     if (here) arguments.insert(arguments.end(), {"--parent", std::to_string(getpid())});
     const auto pid = host_.start(name, arguments, here ? "" : site->second.command);
     if (!pid) log::error("{}", pid.error().message);

@@ -1,6 +1,7 @@
 #include "launch/recipe.hpp"
 
 #include "kernels/cpu/isa.hpp"
+#include "runtime/exec/device/plugin.hpp"
 
 #include <yaml-cpp/yaml.h>
 
@@ -39,21 +40,44 @@ result<void> apply(const YAML::Node& node, const fields& known, const std::strin
   return {};
 }
 
-/// `{expert_shard-1: {host: 10.0.0.2, command: ssh gpu2}}`
-result<void> read_sites(const YAML::Node& node, recipe& r, const std::string& where) {
+/// Calls `read(name, value)` for every role that `node` says something about; the router is none of them.
+template <class Read>
+result<void> for_each_role(const YAML::Node& node, const recipe& r, const std::string& where, Read read) {
   if (!node.IsMap()) return error{errc::bad_input, where + "expected keys and values"};
   std::set<std::string> known;
   for (const auto& role : company_roles(r.size)) known.insert(role.name);
   for (const auto& item : node) {
     const auto name = item.first.as<std::string>("");
-    auto& site = r.sites[name];
     if (!known.contains(name) || name.starts_with("router"))
       return error{errc::bad_input, where + "unknown role \"" + name + "\""};
-    TROUPE_TRY(apply(item.second, {{"host", into(site.host)}, {"command", into(site.command)}}, where + name + ": "));
-    if (site.host.empty() || site.command.empty())
-      return error{errc::bad_input, where + name + ": host and command, or neither"};
+    TROUPE_TRY(read(name, item.second));
   }
   return {};
+}
+
+/// `{expert_shard-1: {host: 10.0.0.2, command: ssh gpu2}}`
+result<void> read_sites(const YAML::Node& node, recipe& r, const std::string& where) {
+  return for_each_role(node, r, where, [&](const std::string& name, const YAML::Node& value) -> result<void> {
+    auto& site = r.sites[name];
+    TROUPE_TRY(apply(value, {{"host", into(site.host)}, {"command", into(site.command)}}, where + name + ": "));
+    if (site.host.empty() || site.command.empty())
+      return error{errc::bad_input, where + name + ": host and command, or neither"};
+    return {};
+  });
+}
+
+/// `{expert_shard-0: cuda:1}`: another device of the same kind, since rows travel in one format.
+result<void> read_devices(const YAML::Node& node, recipe& r, const std::string& where) {
+  TROUPE_ASSIGN(const auto usual, exec::parse_device(r.serving.device));
+  return for_each_role(node, r, where, [&](const std::string& name, const YAML::Node& value) -> result<void> {
+    const auto text = value.as<std::string>("");
+    const auto device = exec::parse_device(text);
+    if (!device) return error{errc::bad_input, where + name + ": " + device.error().message};
+    if (device->kind != usual.kind)
+      return error{errc::bad_input, where + name + ": must be a " + usual.kind + ", as serving.device is"};
+    r.devices[name] = text;
+    return {};
+  });
 }
 
 result<void> check(const recipe& r, const std::string& where) {
@@ -73,7 +97,7 @@ result<void> check(const recipe& r, const std::string& where) {
 result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path& file) {
   recipe r;
   auto& s = r.serving;
-  YAML::Node root, roles, serving, sites;
+  YAML::Node root, roles, serving, sites, devices;
   const std::string where = file.string() + ": ";
   try {
     root = YAML::Load(yaml);
@@ -90,6 +114,7 @@ result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path
                     {"roles", into(roles)},
                     {"cluster_host", into(r.cluster_host)},
                     {"sites", into(sites)},
+                    {"devices", into(devices)},
                     {"secret_file", into(r.secret_file)},
                     {"spin_rounds", into(r.spin_rounds)},
                     {"progress_cpus", into(r.progress_cpus)},
@@ -116,6 +141,7 @@ result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path
                      where + "serving: "));
   TROUPE_TRY(check(r, where));
   if (sites.IsDefined() && !sites.IsNull()) TROUPE_TRY(read_sites(sites, r, where + "sites: "));
+  if (devices.IsDefined() && !devices.IsNull()) TROUPE_TRY(read_devices(devices, r, where + "devices: "));
   const std::filesystem::path model = s.model_dir;
   if (model.is_relative()) s.model_dir = (file.parent_path() / model).lexically_normal().string();
   return r;

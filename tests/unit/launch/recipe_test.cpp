@@ -79,6 +79,20 @@ BOOST_AUTO_TEST_CASE(roles_may_run_on_other_hosts) {
   BOOST_TEST(r->sites.at("expert_shard-1").command == "ssh gpu2");
 }
 
+BOOST_AUTO_TEST_CASE(roles_may_have_devices_of_their_own) {
+  const auto r =
+      parse_recipe("model: /m\nserving: {device: cuda:0}\ndevices: {expert_shard-0: cuda:1}\n", "dir/cluster.yaml");
+
+  BOOST_REQUIRE(r);
+  BOOST_TEST(r->devices.size() == 1u);
+  BOOST_TEST(r->devices.at("expert_shard-0") == "cuda:1");
+  BOOST_TEST(refusal("model: m\ndevices: {expert_shard-1: cpu}") ==
+             "dir/cluster.yaml: devices: unknown role \"expert_shard-1\"");
+  BOOST_TEST(refusal("model: m\ndevices: {kv_cache-0: cuda:1}") ==
+             "dir/cluster.yaml: devices: kv_cache-0: must be a cpu, as serving.device is");
+  BOOST_TEST(refusal("model: m\ndevices: {kv_cache-0: tpu}").starts_with("dir/cluster.yaml: devices: kv_cache-0: "));
+}
+
 BOOST_AUTO_TEST_CASE(sites_of_roles_that_are_not_there_or_lack_something_are_refused) {
   BOOST_TEST(refusal("model: m\nsites: {expert_shard-1: {host: h, command: c}}") ==
              "dir/cluster.yaml: sites: unknown role \"expert_shard-1\"");
