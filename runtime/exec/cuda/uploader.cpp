@@ -11,6 +11,21 @@ namespace {
 constexpr unsigned threads_max = 8;
 constexpr std::size_t jobs_max = 128;
 
+using pinned_memory = std::unique_ptr<pinned_scratch<std::byte>>;
+
+/// Pinning takes 11 ms: the next uploader of the process gets the memory of one that has ended.
+std::mutex spare_mutex;
+pinned_memory spare;
+
+pinned_memory take_spare() {
+  const std::lock_guard lock(spare_mutex);
+  return spare ? std::move(spare) : std::make_unique<pinned_scratch<std::byte>>();
+}
+void give_back(pinned_memory memory) {
+  const std::lock_guard lock(spare_mutex);
+  spare = std::move(memory);
+}
+
 /// One of a thread's two pieces of pinned memory.
 class outbox {
  public:
@@ -37,12 +52,17 @@ class outbox {
 
 } // namespace
 
-uploader::uploader() {
+uploader::uploader() : memory_(take_spare()) {
   must(cudaGetDevice(&device_));
   const auto count = std::clamp(std::thread::hardware_concurrency(), 1u, threads_max);
-  auto* memory = memory_.reserve(std::size_t{count} * 2 * piece_bytes);
+  auto* memory = memory_->reserve(std::size_t{count} * 2 * piece_bytes);
   for (unsigned i = 0; i < count; ++i)
     threads_.emplace_back([this, room = memory + std::size_t{i} * 2 * piece_bytes] { work(room); });
+}
+
+uploader::~uploader() {
+  drop();
+  give_back(std::move(memory_));
 }
 
 void uploader::stop(bool drop) {
