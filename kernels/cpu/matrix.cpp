@@ -38,7 +38,8 @@ float f16_to_float(std::uint16_t bits) {
 /// A look-up: the branches of random codes are what a load would wait for.
 constexpr auto f8_values = [] {
   std::array<float, 256> values{};
-  for (unsigned code = 0; code < values.size(); ++code) values[code] = f8_e4m3_to_float(static_cast<std::uint8_t>(code));
+  for (unsigned code = 0; code < values.size(); ++code)
+    values[code] = f8_e4m3_to_float(static_cast<std::uint8_t>(code));
   return values;
 }();
 

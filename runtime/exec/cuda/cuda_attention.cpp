@@ -22,16 +22,6 @@ constexpr std::size_t expanded_bytes_max = std::size_t{1} << 30;
 
 } // namespace
 
-void multiply(const device_matrix& w, const std::uint16_t* x, int tokens, void* y, cuda::linear_out out,
-              const float* bias, cudaStream_t stream) {
-  cuda::linear_args args;
-  args.weights = w.data.as<void>(), args.scales = w.scales.as<float>(), args.bias = bias;
-  args.x = x, args.y = y, args.out = out;
-  args.x_pitch = w.cols, args.y_pitch = w.rows;
-  args.rows = w.rows, args.cols = w.cols, args.tokens = tokens, args.batch_invariant = w.batch_invariant;
-  must(cuda::linear(args, stream));
-}
-
 const std::uint16_t* row_norm::run(const float_rows& x, int tokens, int width, const device_memory& weight, float eps,
                                    cudaStream_t stream) {
   cuda::rmsnorm_args args;
@@ -67,7 +57,7 @@ void cuda_attention::run(const cuda_layer_weights& layer, const device_batch& ba
     absorbed = {chunk.first_row + chunk.rows, 0, 0};
   }
   attend_them();
-  multiply(w.o, values_.get(), batch.rows, x, cuda::linear_out::add_f32, w.o_bias.as<float>(), stream);
+  products_.multiply(w.o, values_.get(), batch.rows, x, cuda::linear_out::add_f32, w.o_bias.as<float>(), stream);
 }
 
 void cuda_attention::project(const cuda_attention_weights& w, const device_batch& batch, const std::uint16_t* normed,
@@ -75,11 +65,11 @@ void cuda_attention::project(const cuda_attention_weights& w, const device_batch
   const auto rows = static_cast<std::size_t>(batch.rows);
   constexpr auto f32 = cuda::linear_out::f32;
   auto* projected = projected_.reserve(rows * static_cast<std::size_t>(w.in.rows));
-  multiply(w.in, normed, batch.rows, projected, f32, w.in_bias.as<float>(), stream);
+  products_.multiply(w.in, normed, batch.rows, projected, f32, w.in_bias.as<float>(), stream);
   auto* query = query_.reserve(rows * static_cast<std::size_t>(w.q.rows));
   if (const int rank = config_.q_lora_rank; rank > 0)
     normed = query_norm_.run({projected, w.in.rows}, batch.rows, rank, w.q_a_norm, latent_norm_eps, stream);
-  multiply(w.q, normed, batch.rows, query, f32, nullptr, stream);
+  products_.multiply(w.q, normed, batch.rows, query, f32, nullptr, stream);
 }
 
 /// Long enough to pay for the expansion of every position, and not so long that the expansion fills the memory.
@@ -179,7 +169,7 @@ void cuda_attention::attend_expanded(const cuda_attention_weights& w, const devi
   expand.y = keys_values_.reserve(static_cast<std::size_t>(chunk.positions) * w.kv_b.rows);
   expand.y_pitch = w.kv_b.rows, expand.out = cuda::linear_out::bf16;
   expand.rows = w.kv_b.rows, expand.cols = w.kv_b.cols, expand.tokens = chunk.positions, expand.batch_invariant = false;
-  must(cuda::linear(expand, stream));
+  products_.run(expand, stream);
 
   cuda::mla_prefill_args args;
   args.q = query, args.kv = keys_values_.get(), args.rope = entries + cuda::mla_latent;

@@ -3,15 +3,10 @@
 // values of all heads first (6.2), a fifth of the arithmetic.
 #pragma once
 
-#include "kernels/cuda/linear.hpp"
-#include "runtime/exec/cuda/cuda_weights.hpp"
+#include "runtime/exec/cuda/products.hpp"
 #include "runtime/exec/device/batch_layout.hpp"
 
 namespace troupe::exec {
-
-/// y [tokens, w.rows] = x wᵀ (+ bias), or y += for linear_out::add_f32; x [tokens, w.cols] bf16.
-void multiply(const device_matrix& w, const std::uint16_t* x, int tokens, void* y, cuda::linear_out out,
-              const float* bias, cudaStream_t stream);
 
 /// fp32 rows on the device.
 struct float_rows {
@@ -67,6 +62,7 @@ class cuda_attention {
 
   const model::model_config& config_;
   float scale_;
+  products products_;
   row_norm input_, query_norm_;
   device_scratch<float> projected_;        // [rows, q_lora_rank + 576] of the query and of the entry
   device_scratch<float> query_;            // [rows, heads, nope + rope]

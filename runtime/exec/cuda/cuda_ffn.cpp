@@ -1,7 +1,6 @@
 #include "runtime/exec/cuda/cuda_ffn.hpp"
 
 #include "kernels/cuda/grouped_ffn.hpp"
-#include "kernels/cuda/linear.hpp"
 #include "kernels/cuda/prefill_gemm.hpp"
 #include "kernels/cuda/rows.hpp"
 
@@ -113,7 +112,7 @@ void cuda_ffn::run_linear(const device_ffn& w, const int* group_tokens, int pitc
     args.rows = rows, args.cols = cols;
     args.x_pitch = cols, args.x_group = std::int64_t{cols} * pitch;
     args.y_pitch = rows, args.y_group = std::int64_t{rows} * pitch;
-    must(cuda::linear(args, stream));
+    products_.run(args, stream);
   };
   product(w.gate_up, w.gate_up_scales, inputs, w.hidden, gate_up, 2 * w.width, cuda::linear_out::f32);
   must(cuda::swiglu_rows(gate_up, group_tokens, w.experts, pitch, pitch, w.width, middle, stream));

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/cuda/gate_permute.hpp"
-#include "runtime/exec/cuda/cuda_weights.hpp"
+#include "runtime/exec/cuda/products.hpp"
 
 namespace troupe::exec {
 
@@ -45,6 +45,7 @@ class cuda_ffn {
   void run_linear(const device_ffn& w, const int* group_tokens, int pitch, const std::uint16_t* inputs,
                   std::uint16_t* out, cudaStream_t stream);
 
+  products products_;
   device_scratch<std::uint8_t> inputs8_, middle8_;
   device_scratch<float> input_scales_, middle_scales_, gate_up_;
   device_scratch<std::uint16_t> inputs_, middle_, outputs_;

@@ -64,6 +64,7 @@ class cuda_model final : public engine {
   cuda_stream stream_, side_; // shared experts run beside the gate
   cuda_event normed_{cudaEventDisableTiming}, own_ready_{cudaEventDisableTiming};
   device_memory cache_; // [layers][pages][64][576] bf16
+  products products_;
   cuda_attention attention_;
   cuda_ffn ffn_;
   row_norm ffn_input_, head_input_;

@@ -6,9 +6,9 @@
 namespace troupe::exec {
 namespace {
 
-/// Enough for most of what the copy engine takes; other roles may be loading too. With pieces of 1 MiB they get 0.77 of
+/// Of 16 cores: 8 threads load 0.83 of what read() gets, 12 0.90, 16 no more. With pieces of 1 MiB they get 0.77 of
 /// what they get with 2 MiB, 4 MiB give no more, and memory that each thread pins for itself costs a tenth.
-constexpr unsigned threads_max = 8;
+constexpr unsigned threads_max = 12;
 constexpr std::size_t jobs_max = 128;
 
 using pinned_memory = std::unique_ptr<pinned_scratch<std::byte>>;
