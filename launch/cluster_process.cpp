@@ -176,7 +176,10 @@ result<kv_cache_actor> start_kv_cache(caf::actor_system& system, const recipe& p
 
 } // namespace
 
-result<void> run_in_processes(const recipe& plan, const visitor& visit) { return cluster_process(plan, visit).run(); }
+result<void> run_in_processes(const recipe& plan, const visitor& visit) {
+  TROUPE_TRY(check_devices(plan)); // again: flags may have changed the usual one
+  return cluster_process(plan, visit).run();
+}
 
 result<void> run_in_one_process(const recipe& plan, const visitor& visit) {
   leave_at_once_on({SIGTERM, SIGINT});

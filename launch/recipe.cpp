@@ -66,16 +66,10 @@ result<void> read_sites(const YAML::Node& node, recipe& r, const std::string& wh
   });
 }
 
-/// `{expert_shard-0: cuda:1}`: another device of the same kind, since rows travel in one format.
+/// `{expert_shard-0: cuda:1}`
 result<void> read_devices(const YAML::Node& node, recipe& r, const std::string& where) {
-  TROUPE_ASSIGN(const auto usual, exec::parse_device(r.serving.device));
   return for_each_role(node, r, where, [&](const std::string& name, const YAML::Node& value) -> result<void> {
-    const auto text = value.as<std::string>("");
-    const auto device = exec::parse_device(text);
-    if (!device) return error{errc::bad_input, where + name + ": " + device.error().message};
-    if (device->kind != usual.kind)
-      return error{errc::bad_input, where + name + ": must be a " + usual.kind + ", as serving.device is"};
-    r.devices[name] = text;
+    r.devices[name] = value.as<std::string>("");
     return {};
   });
 }
@@ -142,9 +136,22 @@ result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path
   TROUPE_TRY(check(r, where));
   if (sites.IsDefined() && !sites.IsNull()) TROUPE_TRY(read_sites(sites, r, where + "sites: "));
   if (devices.IsDefined() && !devices.IsNull()) TROUPE_TRY(read_devices(devices, r, where + "devices: "));
+  if (const auto good = check_devices(r); !good) return error{errc::bad_input, where + good.error().message};
   const std::filesystem::path model = s.model_dir;
   if (model.is_relative()) s.model_dir = (file.parent_path() / model).lexically_normal().string();
   return r;
+}
+
+result<void> check_devices(const recipe& plan) {
+  TROUPE_ASSIGN(const auto usual, exec::parse_device(plan.serving.device));
+  for (const auto& [name, text] : plan.devices) {
+    const auto device = exec::parse_device(text);
+    if (!device) return error{errc::bad_input, "devices: " + name + ": " + device.error().message};
+    if (device->kind != usual.kind)
+      return error{errc::bad_input, "devices: " + name + ": " + text + ", but all others compute on " + usual.kind +
+                                        ", and rows travel in one format"};
+  }
+  return {};
 }
 
 net::carrier_options carrier_options_of(const recipe& plan, std::size_t number) {

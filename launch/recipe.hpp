@@ -46,6 +46,9 @@ struct recipe {
                                   ///< host to the next, in the order of company_roles(); the rest is not pinned
 };
 
+/// All roles compute on one kind of device. Errors: bad_input, naming role and device.
+result<void> check_devices(const recipe& plan);
+
 /// How process `number` of this host listens: 0 is the router's.
 net::carrier_options carrier_options_of(const recipe& plan, std::size_t number);
 

@@ -88,8 +88,9 @@ BOOST_AUTO_TEST_CASE(roles_may_have_devices_of_their_own) {
   BOOST_TEST(r->devices.at("expert_shard-0") == "cuda:1");
   BOOST_TEST(refusal("model: m\ndevices: {expert_shard-1: cpu}") ==
              "dir/cluster.yaml: devices: unknown role \"expert_shard-1\"");
-  BOOST_TEST(refusal("model: m\ndevices: {kv_cache-0: cuda:1}") ==
-             "dir/cluster.yaml: devices: kv_cache-0: must be a cpu, as serving.device is");
+  BOOST_TEST(
+      refusal("model: m\ndevices: {kv_cache-0: cuda:1}") ==
+      "dir/cluster.yaml: devices: kv_cache-0: cuda:1, but all others compute on cpu, and rows travel in one format");
   BOOST_TEST(refusal("model: m\ndevices: {kv_cache-0: tpu}").starts_with("dir/cluster.yaml: devices: kv_cache-0: "));
 }
 
