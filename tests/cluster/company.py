@@ -14,6 +14,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -22,6 +23,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TROUPE = os.environ.get("TROUPE", str(ROOT / "build/dev/bin/troupe"))
 DEVICE = os.environ.get("TROUPE_DEVICE", "cpu")
 START_TIMEOUT_S = 30
+if DEVICE != "cpu" and not os.path.exists("/dev/nvidiactl"):
+    print("skipped: no NVIDIA driver")
+    sys.exit(77)
 os.environ.setdefault("TROUPE_CLUSTER_SECRET", secrets.token_hex(16))  # not the person's who runs the tests
 
 
