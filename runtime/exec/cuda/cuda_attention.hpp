@@ -1,6 +1,6 @@
 // The attention block of one layer on the device: absorbed for every row (model-spec.md 6.3), so that a row's bits do
 // not depend on its chunk. Without that promise (device_matrix::batch_invariant) long chunks on Hopper expand keys and
-// values of all heads first (6.2), a fifth of the arithmetic.
+// values of all heads first (6.2): less than a third of the arithmetic.
 #pragma once
 
 #include "runtime/exec/cuda/products.hpp"
@@ -39,7 +39,7 @@ class cuda_attention {
     std::uint16_t* entries;
     int pages;
   };
-  /// Where mla_rows puts the queries of `heads`, bf16.
+  /// Where the queries of a token's heads go, bf16, and how far apart the heads are.
   struct query_rows {
     std::uint16_t *nope, *rope;
     int nope_pitch, rope_pitch;
