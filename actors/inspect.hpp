@@ -112,7 +112,7 @@ template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, serving_options& x) {
   return f(caf::meta::type_name("serving_options"), x.model_dir, x.device, x.dtype, x.threads, x.max_num_seqs,
            x.max_num_batched_tokens, x.max_model_len, x.kv_cache_ratio, x.seed, x.speculative, x.isa, x.deterministic,
-           x.kv_cache_dtype);
+           x.kv_cache_dtype, x.load_format);
 }
 
 namespace cluster {

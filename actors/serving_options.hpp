@@ -9,10 +9,11 @@
 namespace troupe {
 
 struct serving_options {
-  std::string model_dir;      ///< as Hugging Face publishes it
-  std::string device = "cpu"; ///< "cpu", "cuda" (each role its own GPU while there are enough), "cuda:N"
-  std::string dtype = "auto"; ///< "auto" (the checkpoint's), "bfloat16", "float32"
-  int threads = 0;            ///< compute threads of each role process; 0 shares the machine's cores among them
+  std::string model_dir;            ///< as Hugging Face publishes it
+  std::string load_format = "auto"; ///< "auto" (safetensors), "dummy" (random weights of config.json's shape)
+  std::string device = "cpu";       ///< "cpu", "cuda" (each role its own GPU while there are enough), "cuda:N"
+  std::string dtype = "auto";       ///< "auto" (the checkpoint's), "bfloat16", "float32"
+  int threads = 0;                  ///< compute threads of each role process; 0 shares the machine's cores among them
   int max_num_seqs = limits::max_num_seqs_default;
   int max_num_batched_tokens = limits::max_num_batched_tokens_default;
   int max_model_len = limits::max_model_len_default;

@@ -80,6 +80,8 @@ class cluster_process {
                      {"--host", here ? listen.host : site->second.host, "--spin-rounds",
                       std::to_string(listen.spin_rounds), "--progress-cpu", std::to_string(listen.progress_cpu)});
     if (!listen.secret_file.empty()) arguments.insert(arguments.end(), {"--secret-file", listen.secret_file});
+    if (const auto device = plan_.devices.find(name); device != plan_.devices.end())
+      arguments.insert(arguments.end(), {"--device", device->second});
     if (here) arguments.insert(arguments.end(), {"--parent", std::to_string(getpid())});
     const auto pid = host_.start(name, arguments, here ? "" : site->second.command);
     if (!pid) log::error("{}", pid.error().message);
@@ -165,7 +167,7 @@ void end_this_process(std::int64_t) {
 
 result<kv_cache_actor> start_kv_cache(caf::actor_system& system, const recipe& plan, const front& house) {
   TROUPE_ASSIGN(const auto assignment, join(system, house.supervisor(), "kv_cache-0"));
-  TROUPE_ASSIGN(const auto model, open_model(plan.serving.model_dir));
+  TROUPE_ASSIGN(const auto model, open_model(plan.serving));
   TROUPE_ASSIGN(const auto device, open_compute_device(plan.serving, 0, 1));
   TROUPE_ASSIGN(auto experts, make_local_experts(model, device));
   TROUPE_ASSIGN(auto parts, make_kv_cache(model, assignment, device, house.supervisor(), std::move(experts)));
@@ -174,7 +176,10 @@ result<kv_cache_actor> start_kv_cache(caf::actor_system& system, const recipe& p
 
 } // namespace
 
-result<void> run_in_processes(const recipe& plan, const visitor& visit) { return cluster_process(plan, visit).run(); }
+result<void> run_in_processes(const recipe& plan, const visitor& visit) {
+  TROUPE_TRY(check_devices(plan)); // again: flags may have changed the usual one
+  return cluster_process(plan, visit).run();
+}
 
 result<void> run_in_one_process(const recipe& plan, const visitor& visit) {
   leave_at_once_on({SIGTERM, SIGINT});

@@ -33,6 +33,7 @@ void end_actor(caf::actor_system& system, const Handle& actor) {
 std::string server_info(const serving_options& s, const company_size& size) {
   return boost::json::serialize(boost::json::object{{"version", TROUPE_VERSION},
                                                     {"model_path", s.model_dir},
+                                                    {"load_format", s.load_format},
                                                     {"device", s.device},
                                                     {"dtype", s.dtype},
                                                     {"isa", s.isa},
@@ -64,6 +65,8 @@ result<std::unique_ptr<front>> front::open(caf::actor_system& system, net::carri
     TROUPE_ASSIGN(const auto isa, choose_isa(serving.isa));
     serving.isa = kernels::name_of(isa);
   }
+  if (serving.load_format == "dummy")
+    log::warn("--load-format dummy: the weights are random numbers (seed {}), and so are the answers", serving.seed);
   const text_options text{plan.front.served_model_name, plan.front.chat_template, serving.max_model_len, serving.seed};
   TROUPE_ASSIGN(auto loaded, load_text_side(serving.model_dir, text));
   std::unique_ptr<front> out(new front(system, std::move(loaded), std::chrono::seconds(plan.front.drain_timeout_s)));

@@ -2,6 +2,7 @@
 
 #include "kernels/cpu/isa.hpp"
 #include "runtime/exec/cache_dtype.hpp"
+#include "runtime/exec/device/plugin.hpp"
 
 #include <yaml-cpp/yaml.h>
 
@@ -40,21 +41,38 @@ result<void> apply(const YAML::Node& node, const fields& known, const std::strin
   return {};
 }
 
-/// `{expert_shard-1: {host: 10.0.0.2, command: ssh gpu2}}`
-result<void> read_sites(const YAML::Node& node, recipe& r, const std::string& where) {
+/// Calls `read(name, value)` for every role that `node` says something about; the router is none of them.
+template <class Read>
+result<void> for_each_role(const YAML::Node& node, const recipe& r, const std::string& where, Read read) {
   if (!node.IsMap()) return error{errc::bad_input, where + "expected keys and values"};
   std::set<std::string> known;
   for (const auto& role : company_roles(r.size)) known.insert(role.name);
   for (const auto& item : node) {
     const auto name = item.first.as<std::string>("");
-    auto& site = r.sites[name];
     if (!known.contains(name) || name.starts_with("router"))
       return error{errc::bad_input, where + "unknown role \"" + name + "\""};
-    TROUPE_TRY(apply(item.second, {{"host", into(site.host)}, {"command", into(site.command)}}, where + name + ": "));
-    if (site.host.empty() || site.command.empty())
-      return error{errc::bad_input, where + name + ": host and command, or neither"};
+    TROUPE_TRY(read(name, item.second));
   }
   return {};
+}
+
+/// `{expert_shard-1: {host: 10.0.0.2, command: ssh gpu2}}`
+result<void> read_sites(const YAML::Node& node, recipe& r, const std::string& where) {
+  return for_each_role(node, r, where, [&](const std::string& name, const YAML::Node& value) -> result<void> {
+    auto& site = r.sites[name];
+    TROUPE_TRY(apply(value, {{"host", into(site.host)}, {"command", into(site.command)}}, where + name + ": "));
+    if (site.host.empty() || site.command.empty())
+      return error{errc::bad_input, where + name + ": host and command, or neither"};
+    return {};
+  });
+}
+
+/// `{expert_shard-0: cuda:1}`
+result<void> read_devices(const YAML::Node& node, recipe& r, const std::string& where) {
+  return for_each_role(node, r, where, [&](const std::string& name, const YAML::Node& value) -> result<void> {
+    r.devices[name] = value.as<std::string>("");
+    return {};
+  });
 }
 
 result<void> check(const recipe& r, const std::string& where) {
@@ -62,6 +80,8 @@ result<void> check(const recipe& r, const std::string& where) {
   if (r.serving.model_dir.empty()) return bad("model: missing");
   if (r.size.kv_caches < 1 || r.size.kv_caches > 64) return bad("roles.kv_cache: must be 1 to 64");
   if (r.size.expert_shards < 1 || r.size.expert_shards > 1024) return bad("roles.expert_shard: must be 1 to 1024");
+  if (r.serving.load_format != "auto" && r.serving.load_format != "safetensors" && r.serving.load_format != "dummy")
+    return bad("serving.load_format: must be auto, safetensors or dummy");
   if (r.serving.isa != "auto" && !kernels::isa_from_name(r.serving.isa))
     return bad("serving.isa: must be auto, avx2, avx512_bf16 or amx_bf16");
   if (const auto cache = exec::parse_cache_dtype(r.serving.kv_cache_dtype); !cache)
@@ -74,7 +94,7 @@ result<void> check(const recipe& r, const std::string& where) {
 result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path& file) {
   recipe r;
   auto& s = r.serving;
-  YAML::Node root, roles, serving, sites;
+  YAML::Node root, roles, serving, sites, devices;
   const std::string where = file.string() + ": ";
   try {
     root = YAML::Load(yaml);
@@ -91,6 +111,7 @@ result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path
                     {"roles", into(roles)},
                     {"cluster_host", into(r.cluster_host)},
                     {"sites", into(sites)},
+                    {"devices", into(devices)},
                     {"secret_file", into(r.secret_file)},
                     {"spin_rounds", into(r.spin_rounds)},
                     {"progress_cpus", into(r.progress_cpus)},
@@ -102,7 +123,8 @@ result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path
                      where + "roles: "));
   if (serving.IsDefined() && !serving.IsNull())
     TROUPE_TRY(apply(serving,
-                     {{"device", into(s.device)},
+                     {{"load_format", into(s.load_format)},
+                      {"device", into(s.device)},
                       {"dtype", into(s.dtype)},
                       {"threads", into(s.threads)},
                       {"max_num_seqs", into(s.max_num_seqs)},
@@ -117,9 +139,23 @@ result<recipe> parse_recipe(const std::string& yaml, const std::filesystem::path
                      where + "serving: "));
   TROUPE_TRY(check(r, where));
   if (sites.IsDefined() && !sites.IsNull()) TROUPE_TRY(read_sites(sites, r, where + "sites: "));
+  if (devices.IsDefined() && !devices.IsNull()) TROUPE_TRY(read_devices(devices, r, where + "devices: "));
+  if (const auto good = check_devices(r); !good) return error{errc::bad_input, where + good.error().message};
   const std::filesystem::path model = s.model_dir;
   if (model.is_relative()) s.model_dir = (file.parent_path() / model).lexically_normal().string();
   return r;
+}
+
+result<void> check_devices(const recipe& plan) {
+  TROUPE_ASSIGN(const auto usual, exec::parse_device(plan.serving.device));
+  for (const auto& [name, text] : plan.devices) {
+    const auto device = exec::parse_device(text);
+    if (!device) return error{errc::bad_input, "devices: " + name + ": " + device.error().message};
+    if (device->kind != usual.kind)
+      return error{errc::bad_input, "devices: " + name + ": " + text + ", but all others compute on " + usual.kind +
+                                        ", and rows travel in one format"};
+  }
+  return {};
 }
 
 net::carrier_options carrier_options_of(const recipe& plan, std::size_t number) {

@@ -39,11 +39,15 @@ struct recipe {
   company_size size;
   std::string cluster_host = "127.0.0.1";               ///< where the roles reach this process
   std::map<std::string, role_site> sites;               ///< [name of the role]; all others run here
+  std::map<std::string, std::string> devices;           ///< [name of the role]; all others take serving.device
   std::string secret_file;                              ///< of the cluster; empty: as net/secret.hpp says
   int spin_rounds = net::carrier_options{}.spin_rounds; ///< of every process's progress thread
   std::vector<int> progress_cpus; ///< process 0's progress thread is pinned to the first, those of the roles of this
                                   ///< host to the next, in the order of company_roles(); the rest is not pinned
 };
+
+/// All roles compute on one kind of device. Errors: bad_input, naming role and device.
+result<void> check_devices(const recipe& plan);
 
 /// How process `number` of this host listens: 0 is the router's.
 net::carrier_options carrier_options_of(const recipe& plan, std::size_t number);

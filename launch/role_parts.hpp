@@ -6,22 +6,25 @@
 #include "runtime/core/result.hpp"
 #include "runtime/exec/cpu_engine.hpp"
 #include "runtime/exec/device/plugin.hpp"
+#include "runtime/exec/random_weights.hpp"
 #include "runtime/model/checkpoint.hpp"
 #include "runtime/model/config.hpp"
 
 #include <memory>
 #include <span>
 #include <string>
+#include <variant>
 
 namespace troupe::launch {
 
 struct opened_model {
   model::model_config config;
-  model::checkpoint weights; ///< mapped; no tensor is read before a role wants it
+  /// Mapped; no tensor is read before a role wants it. Or `--load-format dummy`, the same numbers in every process.
+  std::variant<model::checkpoint, exec::random_weights> weights;
 };
 
 /// Errors: bad_input or unsupported, naming file and reason.
-result<opened_model> open_model(const std::string& dir);
+result<opened_model> open_model(const serving_options& options);
 
 /// Unmap what the role does not read: an expert_shard never maps attention weights. Errors: bad_input, naming file,
 /// tensor and reason.

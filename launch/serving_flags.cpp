@@ -31,6 +31,8 @@ void add_front_flags(CLI::App& app, front_options& front) {
 }
 
 void add_serving_flags(CLI::App& app, serving_options& serving) {
+  app.add_option("--load-format", serving.load_format, "dummy: random weights of config.json's shape, by --seed")
+      ->check(CLI::IsMember({"auto", "safetensors", "dummy"}));
   app.add_option("--device", serving.device, "where to compute: cpu, cuda, or cuda:N for GPU N");
   app.add_option("--dtype", serving.dtype, "what to compute in; default: the checkpoint's")
       ->check(CLI::IsMember({"auto", "bfloat16", "float32"}));

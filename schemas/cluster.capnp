@@ -45,6 +45,7 @@ struct ServingOptions {
   isa @10 :Text = "auto";  # of CPU kernels; the supervisor names one, so that all roles have it
   deterministic @11 :Bool = true; # a request's tokens depend on nothing but itself
   kvCacheDtype @12 :Text = "auto"; # "auto", "bfloat16", "fp8_ds_mla", "fp8"
+  loadFormat @13 :Text = "auto"; # or "dummy": random weights by `seed`, the same in every process
 }
 
 struct RoleAssignment {

@@ -144,6 +144,7 @@ void each_field(const F& f, serving_options& x) {
   f(&s::Builder::setIsa, &s::Reader::getIsa, x.isa);
   f(&s::Builder::setDeterministic, &s::Reader::getDeterministic, x.deterministic);
   f(&s::Builder::setKvCacheDtype, &s::Reader::getKvCacheDtype, x.kv_cache_dtype);
+  f(&s::Builder::setLoadFormat, &s::Reader::getLoadFormat, x.load_format);
 }
 
 template <class F>

@@ -31,10 +31,9 @@ __device__ void rotate_pair(const mla_rows_args& args, int token, const float* x
 __device__ void query_head(const mla_rows_args& args, int token, int head) {
   const std::size_t at = std::size_t(token) * args.heads + head;
   const float* q = args.q + at * (args.nope + rope);
-  auto* nope = reinterpret_cast<__nv_bfloat16*>(args.q_nope) + at * args.nope;
+  auto* nope = reinterpret_cast<__nv_bfloat16*>(args.q_nope) + at * args.q_nope_pitch;
   for (int i = threadIdx.x % 32; i < args.nope; i += 32) nope[i] = __float2bfloat16_rn(q[i]);
-  rotate_pair(args, token, q + args.nope,
-              reinterpret_cast<__nv_bfloat16*>(args.absorbed) + at * mla_entry + mla_latent);
+  rotate_pair(args, token, q + args.nope, reinterpret_cast<__nv_bfloat16*>(args.q_rope) + at * args.q_rope_pitch);
 }
 
 __device__ float finite_size(float x) { return isfinite(x) ? fabsf(x) : 0.0f; }

@@ -18,10 +18,12 @@ struct mla_rows_args {
   const float* norm = nullptr;    ///< [512] kv_a_layernorm
   const float* cos = nullptr;
   const float* sin = nullptr;
-  const int* slots = nullptr;        ///< [tokens] page * 64 + position % 64
-  std::uint16_t* q_nope = nullptr;   ///< out [tokens, heads, nope] bf16
-  std::uint16_t* absorbed = nullptr; ///< out [tokens, heads, 576] bf16: only the 64 rotated channels are written
-  void* cache = nullptr;             ///< out [pages, 64] entries of `format`: one a token
+  const int* slots = nullptr;      ///< [tokens] page * 64 + position % 64
+  std::uint16_t* q_nope = nullptr; ///< out [tokens, heads, nope] bf16, heads q_nope_pitch apart
+  std::uint16_t* q_rope = nullptr; ///< out [tokens, heads, 64] bf16, rotated, heads q_rope_pitch apart
+  int q_nope_pitch = 0;            ///< elements; even, as q_rope_pitch
+  int q_rope_pitch = 0;
+  void* cache = nullptr; ///< out [pages, 64] entries of `format`: one a token
   kernels::cache_format format = kernels::cache_format::plain;
   int tokens = 0;
   int heads = 0;

@@ -154,6 +154,42 @@ __global__ void place_kernel(const int* chosen, int choices, int top_k, int rows
   if (lane == 0) rows[expert] = count;
 }
 
+constexpr int sort_threads = 1024;
+
+/// Sum of `mine` over a CTA of sort_threads, for all of them.
+__device__ int sum_of_block(int mine) {
+  __shared__ int of_warp[32];
+  const int warp_sum = __reduce_add_sync(~0u, mine);
+  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = warp_sum;
+  __syncthreads();
+  return __reduce_add_sync(~0u, of_warp[threadIdx.x % 32]);
+}
+
+// One CTA an expert: counts the choices of experts before it, then walks all choices in order.
+__global__ void __launch_bounds__(sort_threads)
+    sort_kernel(const int* chosen, int choices, int top_k, int* segments, int* token_of, int* slot_of) {
+  __shared__ int of_warp[2][32]; // two, so that one barrier a round is enough
+  const int expert = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  int before = 0;
+  for (int i = threadIdx.x; i < choices; i += sort_threads) before += chosen[i] < expert;
+  int next = sum_of_block(before);
+  if (threadIdx.x == 0) segments[expert] = next;
+  for (int first = 0, round = 0; first < choices; first += sort_threads, round ^= 1) {
+    const int i = first + threadIdx.x;
+    const bool mine = i < choices && chosen[i] == expert;
+    const unsigned votes = __ballot_sync(~0u, mine);
+    if (lane == 0) of_warp[round][warp] = __popc(votes);
+    __syncthreads();
+    const int count = of_warp[round][lane], earlier = __reduce_add_sync(~0u, lane < warp ? count : 0);
+    if (mine) {
+      const int slot = next + earlier + __popc(votes & ((1u << lane) - 1));
+      token_of[slot] = i / top_k, slot_of[i] = slot;
+    }
+    next += __reduce_add_sync(~0u, count);
+  }
+  if (expert == int(gridDim.x) - 1 && threadIdx.x == 0) segments[expert + 1] = next;
+}
+
 } // namespace
 
 cudaError_t route_rows(const route_config& c, const std::uint16_t* x, const std::uint16_t* weight, const float* bias,
@@ -172,6 +208,13 @@ cudaError_t place_rows(const int* chosen, int tokens, int top_k, int experts, in
   if (rows_max < tokens || top_k < 1) return cudaErrorInvalidValue;
   if (experts == 0) return cudaSuccess;
   place_kernel<<<experts, 32, 0, stream>>>(chosen, tokens * top_k, top_k, rows_max, rows, token_of, slot_of);
+  return cudaGetLastError();
+}
+
+cudaError_t sort_rows(const int* chosen, int tokens, int top_k, int experts, int* segments, int* token_of, int* slot_of,
+                      cudaStream_t stream) {
+  if (top_k < 1 || experts < 1) return cudaErrorInvalidValue;
+  sort_kernel<<<experts, sort_threads, 0, stream>>>(chosen, tokens * top_k, top_k, segments, token_of, slot_of);
   return cudaGetLastError();
 }
 

@@ -179,7 +179,8 @@ __global__ void gather_kernel(const std::uint16_t* from, const int* row_of, int 
   begin();
   const std::size_t row = blockIdx.x;
   const auto* source = reinterpret_cast<const uint4*>(from + std::size_t(row_of[row]) * width);
-  for (int i = threadIdx.x; i < width / 8; i += blockDim.x) reinterpret_cast<uint4*>(to + row * width)[i] = source[i];
+  for (int i = blockIdx.y * blockDim.x + threadIdx.x; i < width / 8; i += gridDim.y * blockDim.x)
+    reinterpret_cast<uint4*>(to + row * width)[i] = source[i];
 }
 
 __global__ void gather_slots_kernel(const std::uint16_t* from, const int* token_of, const int* group_tokens, int pitch,
@@ -243,7 +244,8 @@ cudaError_t gather_rows(const std::uint16_t* from, const int* row_of, int rows, 
                         cudaStream_t stream) {
   if (width % 8) return cudaErrorInvalidValue;
   if (rows == 0) return cudaSuccess;
-  return launch_dependent(gather_kernel, {dim3(rows), threads}, stream, from, row_of, width, to);
+  const int parts = (width / 8 + 4 * threads - 1) / (4 * threads); // whole pages of latent cache are long rows
+  return launch_dependent(gather_kernel, {dim3(rows, parts), threads}, stream, from, row_of, width, to);
 }
 
 cudaError_t gather_slots(const std::uint16_t* from, const int* token_of, const int* group_tokens, int groups, int pitch,

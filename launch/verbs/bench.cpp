@@ -26,6 +26,7 @@ boost::json::object to_json(const exec::bench_row& row) {
           {"device", row.device},
           {"phase", row.phase},
           {"batch", row.batch},
+          {"rows", row.rows},
           {"dtype", row.dtype},
           {"step_ms", row.step_ms},
           {"tokens_per_s", row.tokens_per_s},
@@ -38,11 +39,11 @@ boost::json::object to_json(const exec::bench_row& row) {
 
 void print(const std::vector<exec::bench_row>& rows) {
   if (!rows.empty()) std::printf("%s\n", rows.front().device.c_str());
-  std::printf("%-10s %-8s %5s %-5s %9s %12s %14s %11s %9s %8s\n", "SHAPE", "PHASE", "BATCH", "DTYPE", "STEP MS",
-              "TOKENS/S", "BYTES/TOKEN", "STREAM GB/S", "GFLOP/S", "FRACTION");
+  std::printf("%-10s %-8s %5s %5s %-5s %9s %12s %14s %11s %9s %8s\n", "SHAPE", "PHASE", "BATCH", "ROWS", "DTYPE",
+              "STEP MS", "TOKENS/S", "BYTES/TOKEN", "STREAM GB/S", "GFLOP/S", "FRACTION");
   for (const auto& r : rows)
-    std::printf("%-10s %-8s %5d %-5s %9.3f %12.1f %14.0f %11.1f %9.1f %8.2f\n", r.shape.c_str(), r.phase.c_str(),
-                r.batch, r.dtype.c_str(), r.step_ms, r.tokens_per_s, r.bytes_per_token, r.stream_gbs, r.gflops,
+    std::printf("%-10s %-8s %5d %5d %-5s %9.3f %12.1f %14.0f %11.1f %9.1f %8.2f\n", r.shape.c_str(), r.phase.c_str(),
+                r.batch, r.rows, r.dtype.c_str(), r.step_ms, r.tokens_per_s, r.bytes_per_token, r.stream_gbs, r.gflops,
                 r.fraction);
 }
 
@@ -94,7 +95,8 @@ void add_bench_engine(CLI::App& bench) {
   verb->add_option("--batch", given->options.batches, "sequences of a decode step")->capture_default_str();
   verb->add_option("--context", given->options.context, "tokens each sequence has")->capture_default_str();
   verb->add_option("--decode-steps", given->options.decode_steps, "measured for each batch")->capture_default_str();
-  verb->add_option("--prefill-tokens", given->options.prefill_tokens, "rows of the chunk")->capture_default_str();
+  verb->add_option("--prefill-tokens", given->options.prefill_tokens, "rows of a chunk, one or several numbers")
+      ->capture_default_str();
   verb->add_option("--threads", given->options.cpu.threads, "0: every core")->capture_default_str();
   verb->add_option("--deterministic", given->options.deterministic, "off: the faster products of a GPU")
       ->capture_default_str();

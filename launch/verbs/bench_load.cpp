@@ -40,6 +40,7 @@ void add_bench_load(CLI::App& bench) {
   verb->add_option("--device", options.device, "cuda or cuda:N")->capture_default_str();
   verb->add_option("--threads", options.threads, "that read for comparison")->capture_default_str();
   verb->add_option("--rounds", options.rounds, "of reading and loading; the best count")->capture_default_str();
+  verb->add_flag("--cold", options.cold, "from the disk: files leave the page cache first");
   verb->add_flag("--json", given->json, "one line of JSON");
   verb->callback([given] { finish(bench_load(given->options, given->json)); });
 }

@@ -33,6 +33,7 @@ namespace {
 struct role_flags {
   std::string name;
   std::string supervisor;
+  std::string device; ///< instead of the assignment's
   net::carrier_options listen;
   int parent = 0;
 };
@@ -58,7 +59,8 @@ class role_process {
     accept_sigterm();
     TROUPE_ASSIGN(const auto peer, carrier_.connect(flags_.supervisor));
     supervisor_ = caf::actor_cast<supervisor_actor>(peer);
-    TROUPE_ASSIGN(const auto assignment, join(system_, supervisor_, flags_.name));
+    TROUPE_ASSIGN(auto assignment, join(system_, supervisor_, flags_.name));
+    if (!flags_.device.empty()) assignment.options.device = flags_.device;
     TROUPE_ASSIGN(const auto role, start(assignment));
     boost::asio::signal_set leave(loop_, SIGTERM);
     leave.async_wait([](auto, int) {});
@@ -73,7 +75,7 @@ class role_process {
   }
 
   result<caf::actor> start(const role_assignment& assignment) {
-    TROUPE_ASSIGN(auto model, open_model(assignment.options.model_dir));
+    TROUPE_ASSIGN(auto model, open_model(assignment.options));
     return flags_.name.starts_with("kv_cache") ? start_kv_cache(model, assignment) : start_shard(model, assignment);
   }
 
@@ -134,6 +136,7 @@ void add_role(CLI::App& app) {
   verb->add_option("--name", flags->name, "the role's name in the recipe, e.g. expert_shard-0")->required();
   verb->add_option("--supervisor", flags->supervisor, "its address, e.g. ucx://127.0.0.1:41000/3f.../supervisor")
       ->required();
+  verb->add_option("--device", flags->device, "instead of the cluster's");
   verb->add_option("--host", flags->listen.host, "address to listen on")->capture_default_str();
   verb->add_option("--secret-file", flags->listen.secret_file, "of the cluster");
   verb->add_option("--spin-rounds", flags->listen.spin_rounds, "of the progress thread before it sleeps");

@@ -37,7 +37,7 @@ class bench {
   static result<std::unique_ptr<bench>> open(const bench_options& options);
 
   bench_row decode(int batch);
-  bench_row prefill();
+  bench_row prefill(int rows);
 
  private:
   explicit bench(const bench_options& options) : options_(options) {}
@@ -61,7 +61,8 @@ result<std::unique_ptr<bench>> bench::open(const bench_options& options) {
   std::unique_ptr<bench> b(new bench(options));
   TROUPE_ASSIGN(b->config_, named_shape(options.shape, options.moe_layers));
   b->config_.mtp_layer_count = 0;
-  const int longest = std::max(options.context + warm_steps + options.decode_steps, options.prefill_tokens);
+  const int longest = std::max(options.context + warm_steps + options.decode_steps,
+                               *std::max_element(options.prefill_tokens.begin(), options.prefill_tokens.end()));
   const auto pages = most_sequences(options) * ((longest + limits::page_tokens - 1) / limits::page_tokens);
   TROUPE_ASSIGN(b->subject_, options.device == "cpu" ? make_cpu_subject(options, b->config_, pages)
                                                      : make_device_subject(options, b->config_, pages));
@@ -106,7 +107,7 @@ std::int64_t bench::count_experts(int batch, int position, int rows) {
 }
 
 void bench::fill(int batch) {
-  const int chunk = std::max(1, options_.prefill_tokens / batch);
+  const int chunk = std::max(1, options_.prefill_tokens.front() / batch);
   for (int done = 0; done < options_.context; done += chunk)
     step(batch, done, std::min(chunk, options_.context - done));
 }
@@ -128,8 +129,7 @@ bench_row bench::decode(int batch) {
   return row;
 }
 
-bench_row bench::prefill() {
-  const int rows = options_.prefill_tokens;
+bench_row bench::prefill(int rows) {
   std::vector<double> seconds;
   for (int i = 0; i < prefill_passes; ++i) seconds.push_back(step(1, 0, rows));
   const auto bytes = static_cast<double>(subject_->step_bytes() + count_experts(1, 0, rows) * subject_->expert_bytes() +
@@ -145,6 +145,7 @@ bench_row bench::make_row(const char* phase, int batch, double seconds, double t
           .device = subject_->device(),
           .phase = phase,
           .batch = batch,
+          .rows = static_cast<int>(tokens),
           .dtype = name_of(options_.weights),
           .step_ms = seconds * 1e3,
           .tokens_per_s = tokens / seconds,
@@ -160,7 +161,7 @@ result<std::vector<bench_row>> bench_engine(const bench_options& options) {
   TROUPE_ASSIGN(const auto engine, bench::open(options));
   std::vector<bench_row> rows;
   for (const int batch : options.batches) rows.push_back(engine->decode(batch));
-  rows.push_back(engine->prefill());
+  for (const int tokens : options.prefill_tokens) rows.push_back(engine->prefill(tokens));
   return rows;
 }
 

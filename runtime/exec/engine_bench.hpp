@@ -21,7 +21,7 @@ struct bench_options {
   std::vector<int> batches = {1, 8, 32};             ///< sequences of a decode step
   int context = 256;                                 ///< tokens that each sequence has before it decodes
   int decode_steps = 24;                             ///< measured steps for each batch
-  int prefill_tokens = 512;                          ///< rows of the prefill chunk
+  std::vector<int> prefill_tokens = {512};           ///< rows of a prefill chunk
   std::int64_t stream_bytes = std::int64_t{1} << 30; ///< read for stream_gbs: beyond the caches of any socket
   std::uint64_t seed = 1;
   bool deterministic = true; ///< of a GPU: device_engine_options
@@ -32,6 +32,7 @@ struct bench_row {
   std::string device;         ///< "cpu/amx_bf16", "cuda/sm_90a NVIDIA H200 #0"
   std::string phase;          ///< "decode" or "prefill"
   int batch = 0;              ///< sequences of a step; 1 in prefill
+  int rows = 0;               ///< of a step, all sequences together
   std::string dtype;          ///< of the weights: "bf16", "fp8", "f32"
   double step_ms = 0;         ///< of the median step
   double tokens_per_s = 0;    ///< of the same step
@@ -42,8 +43,8 @@ struct bench_row {
   double fraction = 0;        ///< decode: of stream_gbs; prefill: of gemm_gflops
 };
 
-/// Rows for each batch, then one for prefill. Errors: not_found (shape), overloaded (no memory), as make_cpu_engine and
-/// open_device.
+/// A row for each batch, then one for each prefill chunk. Errors: not_found (shape), overloaded (no memory), as
+/// make_cpu_engine and open_device.
 result<std::vector<bench_row>> bench_engine(const bench_options& options);
 
 } // namespace troupe::exec

@@ -159,4 +159,16 @@ result<model_config> load_config(const std::filesystem::path& dir) {
   return config;
 }
 
+result<kernels::tensor_type> load_weight_type(const std::filesystem::path& dir) {
+  const auto path = (dir / "config.json").string();
+  TROUPE_ASSIGN(const auto text, read_text_file(path));
+  TROUPE_ASSIGN(const auto document, parse_json_document(text, path));
+  const json_field root(document, path);
+  if (!root["quantization_config"].is_null()) return kernels::tensor_type::f8_e4m3;
+  const auto dtype = root["dtype"].is_null() ? root["torch_dtype"] : root["dtype"];
+  if (dtype.is_null()) return kernels::tensor_type::bf16;
+  TROUPE_ASSIGN(const auto name, dtype.string());
+  return name == "float32" ? kernels::tensor_type::f32 : kernels::tensor_type::bf16;
+}
+
 } // namespace troupe::model

@@ -2,6 +2,7 @@
 // Unknown keys are ignored; unknown *values* of a field that changes the mathematics are refused by name.
 #pragma once
 
+#include "kernels/tensor_type.hpp"
 #include "runtime/core/ids.hpp"
 #include "runtime/core/result.hpp"
 
@@ -84,6 +85,9 @@ struct generation_config {
 result<model_config> parse_config(std::string_view json, std::string_view file);
 /// Reads `dir/config.json`, and the end tokens from `dir/generation_config.json` when that exists.
 result<model_config> load_config(const std::filesystem::path& dir);
+/// How `dir/config.json` says that matrices are stored: f8_e4m3 with a quantization_config, else by its dtype, bf16 if
+/// it names none. What a checkpoint holds may differ. Errors: as parse_config.
+result<kernels::tensor_type> load_weight_type(const std::filesystem::path& dir);
 /// Parses the text of generation_config.json.
 result<generation_config> parse_generation_config(std::string_view json, std::string_view file);
 /// Reads `dir/generation_config.json`; nothing set if there is none.

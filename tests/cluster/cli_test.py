@@ -9,7 +9,7 @@ import sys
 import tempfile
 import unittest
 
-from company import ROOT, TROUPE, Company
+from company import DEVICE, ROOT, TROUPE, Company
 
 DEMO = ROOT / "examples/demo_model"
 SUBMIT_EXAMPLE = os.environ.get("SUBMIT_EXAMPLE", str(ROOT / "build/dev/bin/02_submit_cpp"))
@@ -133,6 +133,7 @@ class cli(unittest.TestCase):
         self.assertRegex(said, re.compile(r"^total +(20|19) +20 ", re.MULTILINE))
 
 
+@unittest.skipUnless(DEVICE == "cpu", "the tiny shape is a CPU's")
 class bench(unittest.TestCase):
     def test_engine_reports_each_batch_and_prefill(self):
         command = [TROUPE, "bench", "engine", "--shape", "tiny", "--batch", "1", "3", "--decode-steps", "2",

@@ -1,6 +1,7 @@
 """Starts a company (one process or several) on a tiny checkpoint, talks HTTP to it, and puts load on it.
 
-The checkpoint is T0 of tests/golden (random weights, so answers are gibberish) with the demo model's tokenizer.
+The checkpoint is T0 of tests/golden (random weights, so answers are gibberish) with the demo model's tokenizer; on a GPU
+(TROUPE_DEVICE=cuda), whose kernels do not have T0's shape, it is the demo model. Several roles may share one GPU.
 Prompts are token ids. Standard library only.
 """
 
@@ -13,20 +14,28 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TROUPE = os.environ.get("TROUPE", str(ROOT / "build/dev/bin/troupe"))
+DEVICE = os.environ.get("TROUPE_DEVICE", "cpu")
 START_TIMEOUT_S = 30
+if DEVICE != "cpu" and not os.path.exists("/dev/nvidiactl"):
+    print("skipped: no NVIDIA driver")
+    sys.exit(77)
 os.environ.setdefault("TROUPE_CLUSTER_SECRET", secrets.token_hex(16))  # not the person's who runs the tests
 
 
-def make_checkpoint(folder):
-    for source in ["tests/golden/t0/config.json", "tests/golden/t0/model.safetensors",
-                   "examples/demo_model/tokenizer.json", "examples/demo_model/tokenizer_config.json"]:
-        shutil.copy(ROOT / source, folder)
+def make_checkpoint(folder, weights=True):
+    """`weights`: else config and tokenizer alone."""
+    demo = ROOT / "examples/demo_model"
+    model = ROOT / "tests/golden/t0" if DEVICE == "cpu" else demo
+    for source in [model / "config.json", *(model.glob("model*.safetensors*") if weights else ()),
+                   demo / "tokenizer.json", demo / "tokenizer_config.json"]:
+        shutil.copy(source, folder)
 
 
 def prompt_of(number):
@@ -39,9 +48,9 @@ def prompt_of(number):
 class Company:
     """Use as a context manager. Without expert_shards it is one process (serve), else several (launch)."""
 
-    def __init__(self, expert_shards=2, kv_caches=1, model=None):
-        """`model`: a checkpoint's folder instead of the tiny one."""
-        self.expert_shards, self.kv_caches, self.model = expert_shards, kv_caches, model
+    def __init__(self, expert_shards=2, kv_caches=1, model=None, flags=()):
+        """`model`: a checkpoint's folder instead of the tiny one; `flags`: more words of the command."""
+        self.expert_shards, self.kv_caches, self.model, self.flags = expert_shards, kv_caches, model, flags
 
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="troupe-cluster-")
@@ -51,11 +60,12 @@ class Company:
             make_checkpoint(model)
         if self.expert_shards:
             recipe = pathlib.Path(self.folder.name) / "recipe.yaml"
-            recipe.write_text(f"model: {model}\nport: 0\nserving: {{threads: 1}}\n"
+            recipe.write_text(f"model: {model}\nport: 0\nserving: {{threads: 1, device: {DEVICE}}}\n"
                               f"roles: {{kv_cache: {self.kv_caches}, expert_shard: {self.expert_shards}}}\n")
             command = [TROUPE, "launch", str(recipe)]
         else:
-            command = [TROUPE, "serve", str(model), "--port", "0", "--threads", "1"]
+            command = [TROUPE, "serve", str(model), "--port", "0", "--threads", "1", "--device", DEVICE]
+        command += self.flags
         self.log_path = pathlib.Path(self.folder.name) / "log"
         with self.log_path.open("w") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)

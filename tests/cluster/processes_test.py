@@ -8,7 +8,7 @@ import tempfile
 import time
 import unittest
 
-from company import ROOT, TROUPE, Company, Load, expected_answers, make_checkpoint
+from company import DEVICE, ROOT, TROUPE, Company, Load, expected_answers, make_checkpoint
 
 
 def is_running(pid):
@@ -44,6 +44,12 @@ class processes(unittest.TestCase):
         load.wait_for_answers(len(load.answers) + 20)
         return load.stop()
 
+    def test_many_requests_at_once_get_the_tokens_that_each_gets_alone(self):
+        with Company(expert_shards=0) as company:
+            load = Load(company, clients=16)
+            load.wait_for_answers(80)
+            self.check(load.stop(), 80)
+
     def test_four_processes_and_five_give_the_tokens_of_one(self):
         for shards in (2, 3):
             with Company(expert_shards=shards) as company:
@@ -60,7 +66,7 @@ class processes(unittest.TestCase):
             self.assertEqual(set(roles), {"supervisor", "router-0", "kv_cache-0", "expert_shard-0", "expert_shard-1"})
             self.assertEqual({role["state"] for role in roles.values()}, {"ready"})
             self.assertEqual(len({role["pid"] for role in roles.values()}), 4)
-            self.assertTrue(roles["expert_shard-1"]["device"].startswith("cpu/"))
+            self.assertTrue(roles["expert_shard-1"]["device"].startswith(DEVICE + "/"))
 
     def test_a_killed_expert_shard_is_replaced_and_no_request_is_lost(self):
         with Company() as company:
@@ -114,13 +120,26 @@ class processes(unittest.TestCase):
     def test_a_checkpoint_that_cannot_be_loaded_ends_the_cluster_with_the_reason(self):
         with tempfile.TemporaryDirectory() as folder:
             make_checkpoint(folder)
-            weights = pathlib.Path(folder) / "model.safetensors"
+            weights = max(pathlib.Path(folder).glob("model*.safetensors"))
             weights.write_bytes(weights.read_bytes()[:100_000])
             run = subprocess.run([TROUPE, "launch", str(ROOT / "examples/recipes/local.yaml"), "--port", "0", "--model",
-                                  folder], capture_output=True, text=True, timeout=60)
+                                  folder, "--device", DEVICE], capture_output=True, text=True, timeout=60)
             self.assertEqual(run.returncode, 1)
             self.assertIn("is the file truncated?", run.stderr)
             self.assertIn("the cluster ends", run.stderr)
+
+    def test_dummy_weights_need_no_files_and_are_the_same_in_every_process(self):
+        flags = ["--load-format", "dummy", "--seed", "7", "--served-model-name", "tiny"]
+        with tempfile.TemporaryDirectory() as folder:
+            make_checkpoint(folder, weights=False)
+            with Company(expert_shards=0, model=folder, flags=flags) as alone:
+                expected = [alone.complete(number) for number in range(6)]
+                self.assertEqual(alone.get("/server_info")[1]["load_format"], "dummy")
+                self.assertIn("--load-format dummy", alone.log())
+            with Company(expert_shards=3, model=folder, flags=flags) as company:
+                self.assertEqual([company.complete(number) for number in range(6)], expected)
+        self.assertEqual({status for status, _ in expected}, {200})
+        self.assertNotEqual([choices for _, choices in expected], self.expected[:6])
 
     def test_a_missing_recipe_is_refused_with_one_line(self):
         run = subprocess.run([TROUPE, "launch", "nowhere.yaml"], capture_output=True, text=True, timeout=30)

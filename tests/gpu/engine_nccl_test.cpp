@@ -1,13 +1,10 @@
-// NCCL groups: all collectives in a group of one, what happens when peers don't come, and two ranks that share this GPU
-// from two processes (NCCL takes them for two hosts and moves bytes through sockets), one of which is killed.
-#include "runtime/exec/cuda/nccl_group.hpp"
+// NCCL groups: all collectives in a group of one, what happens when peers don't come, and a pair of processes, one of
+// which is killed.
 #include "tests/gpu/device_buffer.hpp"
+#include "tests/gpu/nccl_pair.hpp"
 
 #include <csignal>
-#include <cstdlib>
-#include <fstream>
 #include <iostream>
-#include <spawn.h>
 #include <sys/wait.h>
 #include <thread>
 
@@ -17,30 +14,6 @@ using namespace std::chrono_literals;
 using test::device_buffer;
 
 namespace {
-
-const char* peer_variable = "TROUPE_TEST_NCCL_ID"; // holds the id in hex, in the process that is rank 1
-
-boost::test_tools::assertion_result has_nccl(boost::unit_test::test_unit_id) {
-  const auto id = nccl_group::make_id();
-  boost::test_tools::assertion_result yes(id.has_value());
-  yes.message() << (id ? "" : id.error().message);
-  return yes;
-}
-
-std::string to_hex(const nccl_id& id) {
-  std::string text;
-  for (const auto b : id) {
-    text += "0123456789abcdef"[std::to_integer<int>(b) / 16];
-    text += "0123456789abcdef"[std::to_integer<int>(b) % 16];
-  }
-  return text;
-}
-nccl_id from_hex(const std::string& text) {
-  nccl_id id;
-  for (std::size_t i = 0; i < id.size(); ++i)
-    id[i] = static_cast<std::byte>(std::stoi(text.substr(2 * i, 2), nullptr, 16));
-  return id;
-}
 
 std::unique_ptr<nccl_group> group_of_one() {
   return nccl_group::join(nccl_group::make_id().value(), 0, 1, open_cuda(0).value(), 30s).value();
@@ -72,26 +45,10 @@ void exchange(nccl_group& group, cudaStream_t stream) {
   BOOST_TEST(got.host() == want, boost::test_tools::per_element());
 }
 
-/// This binary again as rank 1, taken for a process of another host.
-pid_t start_peer(const nccl_id& id) {
-  const std::string variable = std::string(peer_variable) + "=" + to_hex(id);
-  std::vector<std::string> texts{variable, "NCCL_HOSTID=another"};
-  for (char** v = environ; *v; ++v)
-    if (!std::string_view(*v).starts_with("NCCL_HOSTID=")) texts.emplace_back(*v);
-  std::vector<char*> environment;
-  for (auto& t : texts) environment.push_back(t.data());
-  environment.push_back(nullptr);
-  std::string test = "--run_test=engine_nccl/rank_1_of_a_pair", path = "/proc/self/exe";
-  char* arguments[] = {path.data(), test.data(), nullptr};
-  pid_t pid = 0;
-  BOOST_REQUIRE_EQUAL(posix_spawn(&pid, path.c_str(), nullptr, nullptr, arguments, environment.data()), 0);
-  return pid;
-}
-
 } // namespace
 
-BOOST_AUTO_TEST_SUITE(engine_nccl,
-                      *boost::unit_test::precondition(test::needs_gpu) * boost::unit_test::precondition(has_nccl))
+BOOST_AUTO_TEST_SUITE(engine_nccl, *boost::unit_test::precondition(test::needs_gpu) *
+                                       boost::unit_test::precondition(gpu_test::has_nccl))
 
 BOOST_AUTO_TEST_CASE(a_group_of_one_keeps_what_it_has) {
   const auto group = group_of_one();
@@ -144,10 +101,9 @@ BOOST_AUTO_TEST_CASE(a_stream_that_is_stuck_is_left_at_the_deadline) {
 }
 
 BOOST_AUTO_TEST_CASE(survives_the_death_of_its_peer) {
-  setenv("NCCL_HOSTID", "here", 1); // read by NCCL for each new group
   const auto id = nccl_group::make_id().value();
-  const auto peer = start_peer(id);
-  const auto group = nccl_group::join(id, 0, 2, open_cuda(0).value(), 60s).value();
+  const auto peer = gpu_test::start_peer(id, "engine_nccl/rank_1_of_a_pair");
+  const auto group = gpu_test::group_with_peer(id);
   const cuda_stream stream;
   exchange(*group, stream);
 
@@ -169,9 +125,8 @@ BOOST_AUTO_TEST_CASE(survives_the_death_of_its_peer) {
 }
 
 BOOST_AUTO_TEST_CASE(rank_1_of_a_pair) {
-  const char* id = std::getenv(peer_variable);
-  if (!id) return; // survives_the_death_of_its_peer starts it
-  const auto group = nccl_group::join(from_hex(id), 1, 2, open_cuda(0).value(), 60s).value();
+  const auto group = gpu_test::peer_group();
+  if (!group) return; // survives_the_death_of_its_peer starts it
   const cuda_stream stream;
   exchange(*group, stream);
   std::this_thread::sleep_for(60s); // until it is killed

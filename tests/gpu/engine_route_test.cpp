@@ -82,14 +82,20 @@ BOOST_DATA_TEST_CASE(chooses_what_the_cpu_chooses, boost::unit_test::data::make(
   BOOST_TEST(worst <= 1e-4);
 }
 
-BOOST_AUTO_TEST_CASE(every_choice_gets_a_slot_of_its_expert_in_order) {
+/// [tokens, top_k], ascending and distinct; some experts stay rare, the last two without any.
+std::vector<int> random_choices(int tokens, int top_k, int experts) {
   std::mt19937_64 random(testing::fresh_seed());
-  const int tokens = 77, top_k = 3, experts = 9, rows_max = 80;
   std::vector<int> chosen;
   for (int t = 0; t < tokens; ++t) {
-    const int first = testing::pick(random, 0, experts - top_k); // ascending and distinct; some experts stay rare
+    const int first = testing::pick(random, 0, experts - top_k - 2);
     for (int j = 0; j < top_k; ++j) chosen.push_back(first + j);
   }
+  return chosen;
+}
+
+BOOST_AUTO_TEST_CASE(every_choice_gets_a_slot_of_its_expert_in_order) {
+  const int tokens = 77, top_k = 3, experts = 9, rows_max = 80;
+  const auto chosen = random_choices(tokens, top_k, experts);
   const test::device_buffer<int> d_chosen(chosen), rows(experts), token_of(experts * rows_max), slot_of(tokens * top_k);
   BOOST_REQUIRE_EQUAL(
       place_rows(d_chosen.get(), tokens, top_k, experts, rows_max, rows.get(), token_of.get(), slot_of.get(), nullptr),
@@ -104,6 +110,30 @@ BOOST_AUTO_TEST_CASE(every_choice_gets_a_slot_of_its_expert_in_order) {
   BOOST_TEST((rows.host() == want_rows));
   BOOST_TEST((slot_of.host() == want_slots));
   BOOST_TEST(wrong == 0);
+}
+
+BOOST_DATA_TEST_CASE(sorted_choices_have_no_gaps, boost::unit_test::data::make({0, 1, 127, 128, 129, 1000, 4097}),
+                     tokens) {
+  const int top_k = 8, experts = 40;
+  const auto chosen = random_choices(tokens, top_k, experts);
+  const test::device_buffer<int> d_chosen(chosen), segments(experts + 1), token_of(tokens * top_k),
+      slot_of(tokens * top_k);
+  BOOST_REQUIRE_EQUAL(
+      sort_rows(d_chosen.get(), tokens, top_k, experts, segments.get(), token_of.get(), slot_of.get(), nullptr),
+      cudaSuccess);
+  BOOST_REQUIRE_EQUAL(cudaDeviceSynchronize(), cudaSuccess);
+
+  std::vector<int> want_segments(experts + 1), want_slots, want_tokens(chosen.size());
+  for (const int e : chosen)
+    for (int later = e + 1; later <= experts; ++later) ++want_segments[later];
+  auto next = want_segments;
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    want_slots.push_back(next[chosen[i]]++);
+    want_tokens[want_slots.back()] = int(i) / top_k;
+  }
+  BOOST_TEST((segments.host() == want_segments));
+  BOOST_TEST((slot_of.host() == want_slots));
+  BOOST_TEST((token_of.host() == want_tokens));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

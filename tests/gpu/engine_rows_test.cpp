@@ -257,7 +257,8 @@ BOOST_DATA_TEST_CASE(queries_and_cache_entries_match_the_cpu, boost::unit_test::
   mla_rows_args args;
   args.q = d_q.get(), args.entry = d_entry.get(), args.entry_pitch = pitch, args.norm = d_norm.get(),
   args.cos = d_cos.get();
-  args.sin = d_sin.get(), args.slots = d_slots.get(), args.q_nope = d_nope.get(), args.absorbed = absorbed.get();
+  args.sin = d_sin.get(), args.slots = d_slots.get(), args.q_nope = d_nope.get(), args.q_rope = absorbed.get() + 512;
+  args.q_nope_pitch = nope, args.q_rope_pitch = 576;
   args.cache = cache.get(), args.tokens = tokens, args.heads = heads, args.nope = nope, args.interleaved = interleaved;
   BOOST_REQUIRE_EQUAL(mla_rows(args, nullptr), cudaSuccess);
   done();

@@ -1,16 +1,13 @@
-// The attention block of one layer on the device, absorbed for every row (model-spec.md 6.3).
+// The attention block of one layer on the device: absorbed for every row (model-spec.md 6.3), so that a row's bits do
+// not depend on its chunk. Without that promise (device_matrix::batch_invariant) long chunks on Hopper expand keys and
+// values of all heads first (6.2): less than a third of the arithmetic.
 #pragma once
 
 #include "kernels/cache_format.hpp"
-#include "kernels/cuda/linear.hpp"
-#include "runtime/exec/cuda/cuda_weights.hpp"
+#include "runtime/exec/cuda/products.hpp"
 #include "runtime/exec/device/batch_layout.hpp"
 
 namespace troupe::exec {
-
-/// y [tokens, w.rows] = x wᵀ (+ bias), or y += for linear_out::add_f32; x [tokens, w.cols] bf16.
-void multiply(const device_matrix& w, const std::uint16_t* x, int tokens, void* y, cuda::linear_out out,
-              const float* bias, cudaStream_t stream);
 
 /// fp32 rows on the device.
 struct float_rows {
@@ -46,13 +43,30 @@ class cuda_attention {
            cudaStream_t stream);
 
  private:
+  /// Where the queries of a token's heads go, bf16, and how far apart the heads are.
+  struct query_rows {
+    std::uint16_t *nope, *rope;
+    int nope_pitch, rope_pitch;
+  };
+
   void project(const cuda_attention_weights& w, const device_batch& batch, const std::uint16_t* normed,
                cudaStream_t stream);
-  void attend(const device_batch& batch, const layer_cache& cache, cudaStream_t stream);
-  const std::uint16_t* attended(const cuda_attention_weights& w, int rows, cudaStream_t stream);
+  bool expands(const cuda_attention_weights& w, const batch_chunk& chunk, const layer_cache& cache) const;
+  void split_rows(const cuda_attention_weights& w, const device_batch& batch, const batch_chunk& rows,
+                  const query_rows& to, const layer_cache& cache, cudaStream_t stream);
+  void attend_absorbed(const cuda_attention_weights& w, const device_batch& batch, const batch_chunk& rows,
+                       const layer_cache& cache, cudaStream_t stream);
+  void attend_latent(const device_batch& batch, const batch_chunk& rows, const layer_cache& cache, cudaStream_t stream);
+  void attend_expanded(const cuda_attention_weights& w, const device_batch& batch, const batch_chunk& chunk,
+                       const layer_cache& cache, cudaStream_t stream);
+  /// Rows from `first` on of what the output projection reads, [rows, heads, v].
+  std::uint16_t* values_at(int first) const {
+    return values_.get() + static_cast<std::size_t>(first) * config_.head_count * config_.v_head_dim;
+  }
 
   const model::model_config& config_;
   float scale_;
+  products products_;
   row_norm input_, query_norm_;
   device_scratch<float> projected_;        // [rows, q_lora_rank + 576] of the query and of the entry
   device_scratch<float> query_;            // [rows, heads, nope + rope]
@@ -61,6 +75,9 @@ class cuda_attention {
   device_scratch<std::uint16_t> latent_;   // [rows, heads, 512] attended
   device_scratch<std::uint16_t> values_;   // [rows, heads, v]
   device_scratch<float> partial_out_, partial_lse_;
+  device_scratch<std::uint16_t> whole_query_; // [rows, heads, nope + rope] of a long chunk
+  device_scratch<std::uint16_t> entries_;     // [positions, 576] of its sequence
+  device_scratch<std::uint16_t> keys_values_; // [positions, heads, nope + v]
 };
 
 } // namespace troupe::exec

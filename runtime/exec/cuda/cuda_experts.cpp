@@ -10,6 +10,13 @@
 #include <cstring>
 
 namespace troupe::exec {
+namespace {
+
+/// From so many rows on one product an expert over sorted rows beats passes over slots, of which R1 needs a second one:
+/// with 768 rows 11.8 against 13.9 ms for a slice, with 512 rows 9.7 against 8.9.
+constexpr int sorted_rows_min = 700;
+
+} // namespace
 
 result<std::unique_ptr<cuda_experts>> cuda_experts::load(const cuda_device& device, weight_source& from,
                                                          const model::model_config& config,
@@ -97,6 +104,7 @@ void cuda_experts::run_pass(const moe::shard_batch& batch, const slot_pass& pass
 
 void cuda_experts::add(layer_index layer, const device_rows& rows, cudaStream_t stream) {
   const auto& w = weights_of(layer);
+  if (!rows.batch_invariant && w.is_grouped() && rows.rows >= sorted_rows_min) return add_sorted(w, rows, stream);
   const auto hidden = static_cast<std::size_t>(config_.hidden_size);
   const int top_k = config_.experts_per_token;
   const int rows_max = cuda_ffn::rows_max(w, std::min(rows.rows, cuda::gate_tokens_max));
@@ -116,6 +124,29 @@ void cuda_experts::add(layer_index layer, const device_rows& rows, cudaStream_t 
     args.x = rows.x + at, args.own = rows.own ? rows.own + at : nullptr;
     args.slot_of = choice.slot_of, args.weights = rows.weights + chosen;
     args.tokens = count, args.hidden = config_.hidden_size, args.experts_per_token = top_k;
+    must(cuda::add_ffn_rows(args, stream));
+  }
+}
+
+void cuda_experts::add_sorted(const device_ffn& w, const device_rows& rows, cudaStream_t stream) {
+  const int top_k = config_.experts_per_token;
+  const int tokens_max = std::min(rows.rows, cuda_ffn::sorted_tokens_max(w, top_k));
+  const auto pairs = static_cast<std::size_t>(tokens_max) * top_k;
+  auto* segments = slots_.reserve(static_cast<std::size_t>(w.experts) + 1 + 2 * pairs);
+  cuda::gate_permute_args choice;
+  choice.route.top_k = top_k;
+  choice.token_of = segments + w.experts + 1, choice.slot_of = choice.token_of + pairs;
+  for (int first = 0; first < rows.rows; first += tokens_max) {
+    const auto at = static_cast<std::size_t>(first) * config_.hidden_size,
+               chosen = static_cast<std::size_t>(first) * top_k;
+    choice.tokens = std::min(tokens_max, rows.rows - first);
+    choice.chosen = rows.chosen + chosen, choice.x = rows.normed + at;
+    cuda::add_ffn_args args;
+    args.routed = ffn_.run_sorted(w, choice, segments, stream);
+    if (rows.own_ready && first == 0) must(cudaStreamWaitEvent(stream, rows.own_ready));
+    args.x = rows.x + at, args.own = rows.own ? rows.own + at : nullptr;
+    args.slot_of = choice.slot_of, args.weights = rows.weights + chosen;
+    args.tokens = choice.tokens, args.hidden = config_.hidden_size, args.experts_per_token = top_k;
     must(cuda::add_ffn_rows(args, stream));
   }
 }

@@ -20,6 +20,7 @@ struct device_rows {
   cudaEvent_t own_ready = nullptr;       ///< what `own` waits for; null: it is there
   float* x = nullptr;                    ///< [rows, hidden], += own + sum of weight * output
   int rows = 0;
+  bool batch_invariant = true; ///< false: many rows may get other bits than few
 };
 
 class cuda_experts final : public expert_engine {
@@ -43,6 +44,8 @@ class cuda_experts final : public expert_engine {
   /// Gives the rows of `choice` their slots and runs their experts.
   const std::uint16_t* run_chosen(const device_ffn& w, const cuda::gate_permute_args& choice, int rows_max,
                                   cudaStream_t stream);
+  /// add() for all rows at once.
+  void add_sorted(const device_ffn& w, const device_rows& rows, cudaStream_t stream);
   void send_inputs(const moe::shard_batch& batch);
   void run_pass(const moe::shard_batch& batch, const slot_pass& pass, int rows_max, std::byte* outputs);
 

@@ -1,7 +1,7 @@
 #include "runtime/exec/cuda/cuda_ffn.hpp"
 
 #include "kernels/cuda/grouped_ffn.hpp"
-#include "kernels/cuda/linear.hpp"
+#include "kernels/cuda/prefill_gemm.hpp"
 #include "kernels/cuda/rows.hpp"
 
 #include <algorithm>
@@ -22,10 +22,15 @@ int cuda_ffn::rows_max(const device_ffn& w, int tokens) {
       std::clamp<std::size_t>((static_cast<std::size_t>(tokens) + 7) / 8 * 8, 8, std::max<std::size_t>(fitting, 8)));
 }
 
+int cuda_ffn::sorted_tokens_max(const device_ffn& w, int top_k) {
+  const std::size_t slot_bytes = 3 * w.hidden + 5 * w.width + (w.hidden + w.width) / 32;
+  return static_cast<int>(slots_bytes_max / (slot_bytes * static_cast<std::size_t>(top_k)));
+}
+
 const std::uint16_t* cuda_ffn::run_routed(const device_ffn& w, const expert_slots& slots, const std::uint16_t* x,
                                           cudaStream_t stream) {
   if (w.is_grouped()) {
-    const auto ws = workspace(w, slots.rows_max);
+    const auto ws = workspace(w, static_cast<std::size_t>(w.experts) * slots.rows_max);
     cuda::ffn_routing routing;
     routing.rows = slots.rows, routing.token_of = slots.token_of;
     must(cuda::quantise_rows({w.experts, slots.rows_max, w.hidden, w.width}, routing, x, ws, stream));
@@ -40,7 +45,7 @@ const std::uint16_t* cuda_ffn::run_routed(const device_ffn& w, const expert_slot
 
 const std::uint16_t* cuda_ffn::run_chosen(const device_ffn& w, const cuda::gate_permute_args& choice, int rows_max,
                                           int rows_hint, cudaStream_t stream) {
-  const auto ws = workspace(w, rows_max);
+  const auto ws = workspace(w, static_cast<std::size_t>(w.experts) * rows_max);
   must(cuda::permute_quantise({w.experts, rows_max, w.hidden, w.width}, choice, ws, stream));
   return run_fp8(w, choice.rows, rows_max, rows_hint, ws, stream), ws.outputs;
 }
@@ -50,8 +55,32 @@ const std::uint16_t* cuda_ffn::run_own(const device_ffn& w, int tokens, const st
   return run_linear(w, nullptr, tokens, x, out, stream), out;
 }
 
-cuda::ffn_workspace cuda_ffn::workspace(const device_ffn& w, int rows_max) {
-  const auto count = static_cast<std::size_t>(w.experts) * rows_max;
+const std::uint16_t* cuda_ffn::run_sorted(const device_ffn& w, const cuda::gate_permute_args& choice, int* segments,
+                                          cudaStream_t stream) {
+  const int rows = choice.tokens * choice.route.top_k, pitch = (rows + 3) / 4 * 4;
+  must(cuda::sort_rows(choice.chosen, choice.tokens, choice.route.top_k, w.experts, segments, choice.token_of,
+                       choice.slot_of, stream));
+  const auto ws = workspace(w, static_cast<std::size_t>(pitch));
+  cuda::ffn_routing all; // as one expert's
+  all.rows = segments + w.experts, all.token_of = choice.token_of;
+  must(cuda::quantise_rows({1, pitch, w.hidden, w.width}, all, choice.x, ws, stream));
+
+  auto* gate_up = middle_.reserve(static_cast<std::size_t>(rows) * 2 * w.width);
+  cuda::prefill_gemm_args args;
+  args.segments = segments, args.rows = rows, args.scale_pitch = pitch, args.experts = w.experts;
+  args.x = ws.inputs, args.x_scales = ws.input_scales, args.cols = w.hidden;
+  args.weights = w.gate_up.as<std::uint8_t>(), args.weight_scales = w.gate_up_scales.as<float>();
+  args.y = gate_up, args.outputs = 2 * w.width;
+  must(cuda::prefill_gemm(args, stream));
+  must(cuda::swiglu_quantise(gate_up, rows, w.width, pitch, ws.middle, ws.middle_scales, stream));
+  args.x = ws.middle, args.x_scales = ws.middle_scales, args.cols = w.width;
+  args.weights = w.down.as<std::uint8_t>(), args.weight_scales = w.down_scales.as<float>();
+  args.y = ws.outputs, args.outputs = w.hidden;
+  must(cuda::prefill_gemm(args, stream));
+  return ws.outputs;
+}
+
+cuda::ffn_workspace cuda_ffn::workspace(const device_ffn& w, std::size_t count) {
   return {inputs8_.reserve(count * w.hidden), input_scales_.reserve(count * (w.hidden / 128)),
           middle8_.reserve(count * w.width), middle_scales_.reserve(count * (w.width / 128)),
           outputs_.reserve(count * w.hidden)};
@@ -83,7 +112,7 @@ void cuda_ffn::run_linear(const device_ffn& w, const int* group_tokens, int pitc
     args.rows = rows, args.cols = cols;
     args.x_pitch = cols, args.x_group = std::int64_t{cols} * pitch;
     args.y_pitch = rows, args.y_group = std::int64_t{rows} * pitch;
-    must(cuda::linear(args, stream));
+    products_.run(args, stream);
   };
   product(w.gate_up, w.gate_up_scales, inputs, w.hidden, gate_up, 2 * w.width, cuda::linear_out::f32);
   must(cuda::swiglu_rows(gate_up, group_tokens, w.experts, pitch, pitch, w.width, middle, stream));

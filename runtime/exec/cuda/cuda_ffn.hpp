@@ -1,9 +1,9 @@
 // SwiGLU of one or many experts on the device. On Hopper, routed experts with FP8 weights read FP8 activations (the
-// grouped kernels, W8A8); everything else reads BF16 activations through `linear`.
+// grouped kernels and prefill_gemm, W8A8); everything else reads BF16 activations through `linear`.
 #pragma once
 
 #include "kernels/cuda/gate_permute.hpp"
-#include "runtime/exec/cuda/cuda_weights.hpp"
+#include "runtime/exec/cuda/products.hpp"
 
 namespace troupe::exec {
 
@@ -26,19 +26,26 @@ class cuda_ffn {
   /// the slots are to be noted.
   const std::uint16_t* run_chosen(const device_ffn& w, const cuda::gate_permute_args& choice, int rows_max,
                                   int rows_hint, cudaStream_t stream);
+  /// The same for many rows, whose slots get no gaps: one product an expert over all its rows reads the weights once.
+  /// Other bits than run_chosen. Notes slot_of and, in `segments` [experts + 1], where each expert's slots begin.
+  const std::uint16_t* run_sorted(const device_ffn& w, const cuda::gate_permute_args& choice, int* segments,
+                                  cudaStream_t stream);
   /// The only expert of `w` on the first `tokens` rows of x: a dense MLP or the shared experts. [tokens, hidden]
   const std::uint16_t* run_own(const device_ffn& w, int tokens, const std::uint16_t* x, cudaStream_t stream);
 
+  /// Tokens of a run_sorted() whose scratch memory does not get too large.
+  static int sorted_tokens_max(const device_ffn& w, int top_k);
   /// Slots per expert for `tokens` rows, and for fewer when the scratch memory would get too large.
   static int rows_max(const device_ffn& w, int tokens);
 
  private:
-  cuda::ffn_workspace workspace(const device_ffn& w, int rows_max);
+  cuda::ffn_workspace workspace(const device_ffn& w, std::size_t slots);
   void run_fp8(const device_ffn& w, const int* rows, int rows_max, int rows_hint, const cuda::ffn_workspace& ws,
                cudaStream_t stream);
   void run_linear(const device_ffn& w, const int* group_tokens, int pitch, const std::uint16_t* inputs,
                   std::uint16_t* out, cudaStream_t stream);
 
+  products products_;
   device_scratch<std::uint8_t> inputs8_, middle8_;
   device_scratch<float> input_scales_, middle_scales_, gate_up_;
   device_scratch<std::uint16_t> inputs_, middle_, outputs_;

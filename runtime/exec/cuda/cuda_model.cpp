@@ -195,7 +195,7 @@ void cuda_model::project_head(const float* x, const device_batch& batch, const d
   const auto normed = head_input_.run({x, config_.hidden_size, batch.wanted_rows}, batch.wanted, config_.hidden_size,
                                       norm, config_.rms_norm_eps, stream_);
   auto* logits = to.reserve(static_cast<std::size_t>(batch.wanted), static_cast<std::size_t>(config_.vocab_size));
-  multiply(weights_.head, normed, batch.wanted, logits, cuda::linear_out::f32, nullptr, stream_);
+  products_.multiply(weights_.head, normed, batch.wanted, logits, cuda::linear_out::f32, nullptr, stream_);
 }
 
 result<void> cuda_model::run_layer(const cuda_layer_weights& w, layer_index layer, const device_batch& batch,
@@ -220,6 +220,7 @@ result<void> cuda_model::run_mixture(const cuda_layer_weights& w, layer_index la
   const auto choices = static_cast<std::size_t>(batch.rows) * config_.experts_per_token;
   device_rows rows;
   rows.normed = normed, rows.x = x_.get(), rows.rows = batch.rows;
+  rows.batch_invariant = weights_.head.batch_invariant;
   rows.chosen = chosen_.reserve(choices), rows.weights = weights_of_choice_.reserve(choices);
   if (w.ffn.experts > 0) must(cudaEventRecord(normed_, stream_));
   choose_experts(w, rows);
@@ -238,7 +239,7 @@ void cuda_model::choose_experts(const cuda_layer_weights& w, const device_rows& 
     return must(cuda::route_rows(gate_, rows.normed, w.gate->data.as<std::uint16_t>(), w.correction.as<float>(),
                                  rows.rows, config_.hidden_size, rows.chosen, rows.weights, stream_));
   auto* logits = gate_logits_.reserve(static_cast<std::size_t>(rows.rows) * gate_.experts);
-  multiply(*w.gate, rows.normed, rows.rows, logits, cuda::linear_out::f32, nullptr, stream_);
+  products_.multiply(*w.gate, rows.normed, rows.rows, logits, cuda::linear_out::f32, nullptr, stream_);
   cuda::gate_permute_args args;
   args.route = gate_, args.logits = logits, args.bias = w.correction.as<float>(), args.tokens = rows.rows;
   args.chosen = rows.chosen, args.weights = rows.weights;
@@ -322,7 +323,8 @@ void cuda_model::mix_draft_input(const device_batch& batch) {
   must(cuda::rmsnorm(norm, stream_));
   norm.x = hidden_.get(), norm.row_of = batch.sources, norm.weight = mtp.hnorm.as<float>(), norm.y = mixed + hidden;
   must(cuda::rmsnorm(norm, stream_));
-  multiply(mtp.eh_proj, mixed, batch.rows, x_.reserve(rows * hidden), cuda::linear_out::f32, nullptr, stream_);
+  products_.multiply(mtp.eh_proj, mixed, batch.rows, x_.reserve(rows * hidden), cuda::linear_out::f32, nullptr,
+                     stream_);
 }
 
 } // namespace troupe::exec

@@ -66,6 +66,7 @@ class cuda_model final : public engine {
   cuda_event normed_{cudaEventDisableTiming}, own_ready_{cudaEventDisableTiming};
   device_memory cache_; // [layers][pages][64] entries of cache_format_
   kernels::cache_format cache_format_ = kernels::cache_format::plain;
+  products products_;
   cuda_attention attention_;
   cuda_ffn ffn_;
   row_norm ffn_input_, head_input_;

@@ -82,6 +82,10 @@ class loader {
     }
     TROUPE_ASSIGN(w.kv_a_norm, vector(prefix + "kv_a_layernorm.weight", c.kv_lora_rank));
     TROUPE_TRY(kv_b(prefix + "kv_b_proj.weight", w));
+    if (!batch_invariant_ && cuda::current_path() == cuda::kernel_path::hopper) {
+      const int kv_rows = c.head_count * (c.qk_nope_head_dim + c.v_head_dim);
+      TROUPE_ASSIGN(w.kv_b, matrix(prefix + "kv_b_proj.weight", kv_rows, c.kv_lora_rank));
+    }
     TROUPE_ASSIGN(w.o, matrix(prefix + "o_proj.weight", c.hidden_size, c.head_count * c.v_head_dim));
     if (c.attention_bias) {
       TROUPE_ASSIGN(w.o_bias, vector(prefix + "o_proj.bias", c.hidden_size));

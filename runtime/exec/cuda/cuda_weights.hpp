@@ -45,6 +45,8 @@ struct cuda_attention_weights {
   device_matrix q;
   device_matrix key;   ///< of each head: W_UK transposed, [latent, nope] bf16
   device_matrix value; ///< of each head: W_UV, [v, latent] bf16
+  device_matrix
+      kv_b; ///< both as stored, [heads * (nope + v), latent], for long chunks on Hopper without batch_invariant
   device_matrix o;
   device_memory o_bias;
 };

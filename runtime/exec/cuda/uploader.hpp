@@ -20,7 +20,7 @@ class uploader {
   static constexpr std::size_t piece_bytes = std::size_t{2} << 20;
 
   uploader();
-  ~uploader() { drop(); }
+  ~uploader();
 
   /// `fill` writes `bytes`, at most piece_bytes, of pinned memory, which go to `to`. It runs later in another thread;
   /// what it reads must stay until finish(). Waits while the threads are far behind.
@@ -46,7 +46,7 @@ class uploader {
   void stop(bool drop);
 
   int device_ = 0;
-  pinned_scratch<std::byte> memory_; // two pieces a thread
+  std::unique_ptr<pinned_scratch<std::byte>> memory_; // two pieces a thread
   std::mutex mutex_;
   std::condition_variable more_, fewer_;
   std::deque<job> jobs_;

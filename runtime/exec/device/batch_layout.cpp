@@ -19,7 +19,9 @@ std::int64_t pages_seen(const sequence_tokens& s) {
 batch_layout::batch_layout(std::span<const sequence_tokens> sequences, int wanted, int rope_pairs) : wanted(wanted) {
   std::int64_t pages = 1;
   for (const auto& s : sequences) {
-    rows += static_cast<int>(s.tokens.size());
+    const auto count = static_cast<int>(s.tokens.size());
+    chunks.push_back({rows, count, static_cast<int>(s.first_position) + count});
+    rows += count;
     pages = std::max(pages, pages_seen(s));
   }
   table_pages = static_cast<int>((pages + table_pages_step - 1) / table_pages_step * table_pages_step);
@@ -60,7 +62,7 @@ void fill_batch(const batch_layout& layout, std::span<const sequence_tokens> seq
 }
 
 device_batch::device_batch(const batch_layout& layout, const std::uint32_t* words)
-    : rows(layout.rows), wanted(layout.wanted), table_pages(layout.table_pages) {
+    : rows(layout.rows), wanted(layout.wanted), table_pages(layout.table_pages), chunks(layout.chunks) {
   const auto ints = [words](std::size_t at) { return reinterpret_cast<const int*>(words + at); };
   const auto floats = [words](std::size_t at) { return reinterpret_cast<const float*>(words + at); };
   ids = ints(layout.ids), lengths = ints(layout.lengths), slots = ints(layout.slots), sources = ints(layout.sources);

@@ -22,11 +22,19 @@ struct sequence_tokens {
   std::int32_t first_source = 0; ///< row of the last forward() that the first token is drafted from
 };
 
+/// The rows of one sequence in a batch: its newest positions.
+struct batch_chunk {
+  int first_row = 0;
+  int rows = 0;
+  int positions = 0; ///< of the sequence, these rows included
+};
+
 /// Where each array lies in the block, in 4-byte words. Pure.
 struct batch_layout {
   int rows = 0;
   int wanted = 0;
   int table_pages = 0; ///< a multiple of table_pages_step
+  std::vector<batch_chunk> chunks;
   std::size_t ids = 0, lengths = 0, slots = 0, sources = 0, wanted_rows = 0, cos = 0, sin = 0, tables = 0;
   std::size_t words = 0;
 
@@ -45,6 +53,7 @@ struct device_batch {
   int rows = 0;
   int wanted = 0;
   int table_pages = 0;
+  std::vector<batch_chunk> chunks; ///< all rows, in order
   const int* ids = nullptr;
   const int* lengths = nullptr; ///< positions a row sees: its own position + 1
   const int* slots = nullptr;   ///< page * 64 + position % 64

@@ -2,6 +2,7 @@
 
 #include "kernels/cpu/bf16.hpp"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -34,14 +35,20 @@ bool fits_fp8_ffn(int hidden, int width, int experts, int block_rows, int block_
 }
 
 void split_key(const kernels::weight_view& kv_b, int head, int nope, int value, std::uint16_t* key) {
+  constexpr int strip = 32; // rows that are transposed together, whose parts of a key row are a cache line
   const auto latent = static_cast<std::size_t>(kv_b.cols);
   std::vector<float> row(latent);
-  std::vector<std::uint16_t> bits(latent);
-  for (int r = 0; r < nope; ++r) {
-    kernels::dequantize_row(kv_b, std::int64_t{head} * (nope + value) + r, row.data());
-    kernels::to_bf16(row.data(), bits.data(), kv_b.cols);
+  std::vector<std::uint16_t> bits(strip * latent);
+  for (int first = 0; first < nope; first += strip) {
+    const int rows = std::min(strip, nope - first);
+    for (int r = 0; r < rows; ++r) {
+      kernels::dequantize_row(kv_b, std::int64_t{head} * (nope + value) + first + r, row.data());
+      kernels::to_bf16(row.data(), bits.data() + static_cast<std::size_t>(r) * latent, kv_b.cols);
+    }
     for (std::size_t c = 0; c < latent; ++c)
-      key[c * static_cast<std::size_t>(nope) + static_cast<std::size_t>(r)] = bits[c];
+      for (int r = 0; r < rows; ++r)
+        key[c * static_cast<std::size_t>(nope) + static_cast<std::size_t>(first + r)] =
+            bits[static_cast<std::size_t>(r) * latent + c];
   }
 }
 

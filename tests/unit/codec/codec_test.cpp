@@ -154,6 +154,7 @@ BOOST_AUTO_TEST_CASE(a_request_arrives_as_it_was_sent) {
 BOOST_AUTO_TEST_CASE(an_assignment_arrives_as_it_was_sent) {
   role_assignment sent{process_id{2}, shard_id{1}, moe::placement{5, {shard_id{0}, shard_id{1}}}, 129'280, {}};
   sent.options = {.model_dir = "/m",
+                  .load_format = "dummy",
                   .device = "cuda:1",
                   .dtype = "bfloat16",
                   .threads = 4,

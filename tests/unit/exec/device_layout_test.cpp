@@ -50,6 +50,8 @@ BOOST_AUTO_TEST_CASE(rows_know_their_slot_length_and_pages) {
   BOOST_TEST(ints(batch.wanted_rows, 2) == wanted, boost::test_tools::per_element());
   BOOST_TEST(ints(batch.tables + batch.table_pages, 3) == (std::vector{4, 2, 0}), boost::test_tools::per_element());
   BOOST_TEST(ints(batch.tables + 3 * batch.table_pages, 3) == (std::vector{3, 1, 0}), boost::test_tools::per_element());
+  BOOST_TEST(batch.chunks.size() == 2u);
+  BOOST_TEST((batch.chunks[1].first_row == 3 && batch.chunks[1].rows == 1 && batch.chunks[1].positions == 129));
   BOOST_TEST(batch.cos[3 * 2] == 128.0f);
   BOOST_TEST(batch.sin[0] == -1.0f);
 }

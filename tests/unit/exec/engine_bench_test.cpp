@@ -16,7 +16,7 @@ BOOST_AUTO_TEST_CASE(a_tiny_run_has_a_row_for_each_batch_and_one_for_prefill) {
   options.batches = {1, 4};
   options.context = 20;
   options.decode_steps = 2;
-  options.prefill_tokens = 32;
+  options.prefill_tokens = {32};
   options.stream_bytes = 1 << 20;
 
   const auto rows = bench_engine(options).value();

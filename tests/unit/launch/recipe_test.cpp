@@ -27,9 +27,9 @@ BOOST_AUTO_TEST_CASE(the_local_recipe_is_one_kv_cache_and_two_expert_shards_of_t
 }
 
 BOOST_AUTO_TEST_CASE(what_a_recipe_does_not_say_keeps_its_default) {
-  const auto r =
-      parse_recipe("model: /m\nserving: {max_num_seqs: 7, device: cuda, isa: avx2, kv_cache_dtype: fp8_ds_mla}\n",
-                   "dir/cluster.yaml");
+  const auto r = parse_recipe("model: /m\nserving: {max_num_seqs: 7, device: cuda, isa: avx2, load_format: dummy, "
+                              "kv_cache_dtype: fp8_ds_mla}\n",
+                              "dir/cluster.yaml");
 
   BOOST_REQUIRE(r);
   BOOST_TEST(r->serving.model_dir == "/m");
@@ -37,6 +37,7 @@ BOOST_AUTO_TEST_CASE(what_a_recipe_does_not_say_keeps_its_default) {
   BOOST_TEST(r->serving.device == "cuda");
   BOOST_TEST(r->serving.isa == "avx2");
   BOOST_TEST(r->serving.kv_cache_dtype == "fp8_ds_mla");
+  BOOST_TEST(r->serving.load_format == "dummy");
   BOOST_TEST(r->serving.max_model_len == troupe::limits::max_model_len_default);
   BOOST_TEST(r->size.expert_shards == 1);
 }
@@ -52,6 +53,8 @@ BOOST_AUTO_TEST_CASE(errors_name_file_key_and_reason) {
              "dir/cluster.yaml: serving.isa: must be auto, avx2, avx512_bf16 or amx_bf16");
   BOOST_TEST(refusal("model: m\nserving: {kv_cache_dtype: int4}") ==
              "dir/cluster.yaml: serving.kv_cache_dtype: KV cache dtype 'int4': auto, bfloat16, fp8_ds_mla or fp8");
+  BOOST_TEST(refusal("model: m\nserving: {load_format: gguf}") ==
+             "dir/cluster.yaml: serving.load_format: must be auto, safetensors or dummy");
   BOOST_TEST(refusal("- a\n- b") == "dir/cluster.yaml: expected keys and values");
 }
 
@@ -78,6 +81,21 @@ BOOST_AUTO_TEST_CASE(roles_may_run_on_other_hosts) {
   BOOST_TEST(r->sites.size() == 1);
   BOOST_TEST(r->sites.at("expert_shard-1").host == "10.0.0.2");
   BOOST_TEST(r->sites.at("expert_shard-1").command == "ssh gpu2");
+}
+
+BOOST_AUTO_TEST_CASE(roles_may_have_devices_of_their_own) {
+  const auto r =
+      parse_recipe("model: /m\nserving: {device: cuda:0}\ndevices: {expert_shard-0: cuda:1}\n", "dir/cluster.yaml");
+
+  BOOST_REQUIRE(r);
+  BOOST_TEST(r->devices.size() == 1u);
+  BOOST_TEST(r->devices.at("expert_shard-0") == "cuda:1");
+  BOOST_TEST(refusal("model: m\ndevices: {expert_shard-1: cpu}") ==
+             "dir/cluster.yaml: devices: unknown role \"expert_shard-1\"");
+  BOOST_TEST(
+      refusal("model: m\ndevices: {kv_cache-0: cuda:1}") ==
+      "dir/cluster.yaml: devices: kv_cache-0: cuda:1, but all others compute on cpu, and rows travel in one format");
+  BOOST_TEST(refusal("model: m\ndevices: {kv_cache-0: tpu}").starts_with("dir/cluster.yaml: devices: kv_cache-0: "));
 }
 
 BOOST_AUTO_TEST_CASE(sites_of_roles_that_are_not_there_or_lack_something_are_refused) {

@@ -29,4 +29,16 @@ BOOST_AUTO_TEST_CASE(auto_is_the_fastest_and_anything_else_is_no_set) {
   if (best) BOOST_TEST((choose_isa("sse2").error().code == errc::bad_input));
 }
 
+BOOST_AUTO_TEST_CASE(dummy_weights_need_the_config_alone_and_are_stored_as_it_says) {
+  const std::string demo = TROUPE_SOURCE_DIR "/examples/demo_model", tiny = TROUPE_SOURCE_DIR "/tests/golden/t0";
+  using kernels::tensor_type;
+  for (const auto& [dir, type] : {std::pair{demo, tensor_type::f8_e4m3}, {tiny, tensor_type::f32}}) {
+    const auto model = open_model({.model_dir = dir, .load_format = "dummy"}).value();
+    const auto* weights = std::get_if<exec::random_weights>(&model.weights);
+    BOOST_REQUIRE(weights);
+    BOOST_TEST((weights->type_of("model.layers.0.mlp.up_proj.weight") == type));
+  }
+  BOOST_TEST(std::holds_alternative<model::checkpoint>(open_model({.model_dir = tiny}).value().weights));
+}
+
 BOOST_AUTO_TEST_SUITE_END()
