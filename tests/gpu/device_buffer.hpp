@@ -41,6 +41,8 @@ class device_buffer {
   explicit device_buffer(std::size_t count) : count_(count) {
     BOOST_REQUIRE(cudaMalloc(reinterpret_cast<void**>(&data_), count * sizeof(T) + slack) == cudaSuccess);
     BOOST_REQUIRE(cudaMemset(data_, 0xFF, count * sizeof(T) + slack) == cudaSuccess);
+    BOOST_REQUIRE(cudaDeviceSynchronize() ==
+                  cudaSuccess); // streams that do not wait for the null stream may write next
   }
   explicit device_buffer(const std::vector<T>& host) : device_buffer(host.size()) {
     BOOST_REQUIRE(cudaMemcpy(data_, host.data(), count_ * sizeof(T), cudaMemcpyHostToDevice) == cudaSuccess);

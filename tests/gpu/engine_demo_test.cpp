@@ -157,31 +157,33 @@ BOOST_AUTO_TEST_CASE(the_device_chooses_the_tokens_that_the_host_would) {
   BOOST_TEST(tokens > 1000u);
 }
 
-/// --deterministic=off: one prompt of 1200 tokens in one chunk, which takes the kernels of prefill.
-BOOST_AUTO_TEST_CASE(a_long_prompt_without_batch_invariance_gets_the_same_choices) {
+/// --deterministic=off: a prompt of 720 tokens in one chunk takes the kernels of prefill. They may err as the others
+/// do.
+BOOST_AUTO_TEST_CASE(a_long_prompt_without_batch_invariance_errs_no_more_than_with_it) {
+  if (cuda::current_path() == cuda::kernel_path::plain) return; // has one way only
   demo_model m;
-  auto rows = gpu_test::make_gpu_rig(m.weights, m.config),
-       free = gpu_test::make_gpu_rig(m.weights, m.config, 64, false);
   std::vector<token_id> ids;
   for (const auto& prompt : m.golden.prompts) ids.insert(ids.end(), prompt.ids.begin(), prompt.ids.end());
-  BOOST_REQUIRE(ids.size() >= 1200u);
-  ids.resize(1200);
-  exec::test::reference_model exact(m.weights, m.config), emulation(m.weights, m.config, true);
-  const auto& few = m.golden.prompts[0].ids;
-  const double emulated = gpu_test::quartile_error(exact.logits(exact.hidden(few)),
-                                                   gpu_test::to_floats(emulation.logits(emulation.hidden(few))));
+  BOOST_REQUIRE(ids.size() >= 720u);
+  ids.resize(720);
+  exec::test::reference_model exact(m.weights, m.config);
+  const auto want = gpu_test::to_floats(exact.logits(exact.hidden(ids)));
+  const auto outcome = [&](bool deterministic) {
+    auto rig = gpu_test::make_gpu_rig(m.weights, m.config, 64, deterministic);
+    const auto got = run_alone(rig, ids, pages_from(0, ids.size()), std::vector{720});
+    std::size_t same = 0;
+    for (std::size_t r = 0; r < want.size(); ++r) same += best_token(want[r]) == best_token(got[r]);
+    return std::pair{gpu_test::quartile_error(want, got), same};
+  };
 
-  const auto pages = pages_from(0, ids.size());
-  const auto want = run_alone(rows, ids, pages, std::vector{1200}),
-             got = run_alone(free, ids, pages, std::vector{1200});
+  const auto [rows_error, rows_same] = outcome(true);
+  const auto [error, same] = outcome(false);
 
-  std::size_t same = 0;
-  for (std::size_t r = 0; r < want.size(); ++r) same += best_token(want[r]) == best_token(got[r]);
-  const double distance = gpu_test::quartile_error(want, got);
-  std::cout << "demo, 1200 tokens in one chunk: " << same << " choices equal, distance " << distance
-            << ", W8A8 emulation " << emulated << std::endl;
-  BOOST_TEST(double(same) >= 0.99 * double(want.size()));
-  BOOST_TEST(distance <= 1.5 * emulated);
+  std::cout << "demo, 720 tokens in one chunk: error " << error << " (row by row " << rows_error
+            << "), choices equal to "
+            << "those in double " << same << " (" << rows_same << ")" << std::endl;
+  BOOST_TEST(error <= 1.5 * rows_error);
+  BOOST_TEST(double(same) >= double(rows_same) - 0.01 * 720);
 }
 
 BOOST_AUTO_TEST_CASE(the_plugin_makes_engines_that_answer) {
