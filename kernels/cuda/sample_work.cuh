@@ -17,9 +17,7 @@ constexpr int parts_max = 64;
 constexpr int bin_count = 2048;
 constexpr int digits = 3; // 11, 11 and 10 bits of an order
 template <int Digit>
-constexpr int shift = Digit == 0   ? 21
-                      : Digit == 1 ? 10
-                                   : 0;
+constexpr int shift = Digit == 2 ? 0 : 21 - 11 * Digit;
 constexpr amount broken = ~0ull;
 
 /// Tokens that stay: all that are above the threshold, and the first of its ties.
@@ -29,7 +27,7 @@ struct pile {
   __device__ pile operator+(const pile& other) const { return {mass + other.mass, ties + other.ties}; }
 };
 
-__device__ pile sum_of_warp(pile p) {
+__device__ inline pile sum_of_warp(pile p) {
 #pragma unroll
   for (int d = 16; d; d /= 2) p = p + pile{__shfl_xor_sync(~0u, p.mass, d), __shfl_xor_sync(~0u, p.ties, d)};
   return p;
@@ -84,20 +82,20 @@ struct place {
     return work.peak == broken || work.peak >> 32 <= order_of(-INFINITY); // no token is allowed
   }
   __device__ float best() const { return kernels::score_of(unsigned(work.peak >> 32)); }
-  /// Score that stays.
+  /// The lowest score that stays.
   __device__ float lowest() const { return work.threshold ? kernels::score_of(work.threshold) : -INFINITY; }
   __device__ bool searches(filter what) const {
     return draw.inverse_temperature > 0 && (what == filter::top_k ? draw.top_k > 0 : draw.top_p > 0) && !is_broken();
   }
 };
 
-__device__ void begin() {
+__device__ inline void begin() {
   ptx::grid_dependency_wait();
   ptx::grid_launch_dependents();
 }
 
 /// Whether this CTA is the last of its row to get here; it sees what the others have written, through L2.
-__device__ bool is_last(row_work& work) {
+__device__ inline bool is_last(row_work& work) {
   __shared__ bool last;
   __threadfence();
   __syncthreads();
@@ -113,8 +111,7 @@ __device__ bool is_last(row_work& work) {
 /// The tokens among which one is drawn.
 struct nucleus {
   const kernels::token_draw draw;
-  const float best;
-  const float lowest; // score that stays
+  const float best, lowest; // scores that stay
   const unsigned ties_max;
   amount tie_weight;
 
