@@ -32,7 +32,6 @@ constexpr int tile_rows = 64;
 constexpr int boxes = mla_entry / 64; // of 64 columns; the last is the rotated part
 constexpr int box_bytes = tile_rows * 128;
 constexpr int consumer_threads = 256;
-constexpr int threads = consumer_threads + 128;
 constexpr int half_boxes = 4;
 
 struct alignas(1024) tile_of_boxes {
@@ -44,7 +43,7 @@ struct shared_layout {
   std::uint64_t q_full, full[2][boxes], empty[2][2]; // empty[buffer][column half]
   float peak[2][tile_rows];                          // running maximum as warpgroup 0 (1) left it
   float sum[2][tile_rows];
-  float scales[2][128]; // of the threads that widen codes
+  float scales[2][2 * mla_page]; // of codes: two half pages
 };
 
 // Named barriers: what one warpgroup waits for from the other.
@@ -311,19 +310,20 @@ __device__ void consume(shared_layout& s, const mla_decode_args& args, int lengt
         {alone ? args.out + row * mla_latent : nullptr, args.partial_out + part * mla_latent, args.partial_lse + part});
 }
 
-/// How the producer warpgroup fills pages, and how registers are divided for it. Plain: one thread issues copies.
+/// How producer threads fill pages, and how registers are divided for it. Plain: one thread issues copies.
 template <cache_format Format>
 struct page_source {
-  static constexpr int arrivals = 1, producer_registers = 40, consumer_registers = 232;
+  static constexpr int threads = 128, arrivals = 1, producer_registers = 40, consumer_registers = 232;
 };
 template <>
 struct page_source<cache_format::fp8_ds_mla> {
-  static constexpr int arrivals = fp8_pages::arrivals, producer_registers = 88, consumer_registers = 208;
+  static constexpr int threads = fp8_pages::warps * 32, arrivals = fp8_pages::warps;
+  static constexpr int producer_registers = 88, consumer_registers = 208;
 };
 
 /// `cache_map` is of whole entries, in fp8_ds_mla of their rotated channels.
 template <cache_format Format>
-__global__ void __launch_bounds__(threads, 1)
+__global__ void __launch_bounds__(consumer_threads + page_source<Format>::threads, 1)
     mla_decode_kernel(const __grid_constant__ CUtensorMap q_map, const __grid_constant__ CUtensorMap cache_map,
                       const mla_decode_args args) {
   extern __shared__ __align__(1024) std::uint8_t raw[];
@@ -379,6 +379,8 @@ cudaError_t sm90_mla_decode_parts(const mla_decode_args& args, cudaStream_t stre
   static_assert(shared_bytes <= 232448, "one CTA's shared memory on sm_90");
   const dim3 grid((rows + tile_rows - 1) / tile_rows, args.requests, args.splits);
   const auto kernel = plain ? mla_decode_kernel<cache_format::plain> : mla_decode_kernel<cache_format::fp8_ds_mla>;
+  const int threads = consumer_threads + (plain ? page_source<cache_format::plain>::threads
+                                                : page_source<cache_format::fp8_ds_mla>::threads);
   return launch_dependent(kernel, {grid, threads, shared_bytes}, stream, q_map, cache_map, args);
 }
 

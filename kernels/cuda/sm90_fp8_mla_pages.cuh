@@ -3,12 +3,17 @@
 // softmax and products.
 //
 // Bytes     656 a position instead of 1152: 0.57 of the time where memory is the limit
-// Work      3 instructions a channel, 5/6 of them integer, which a multiprocessor issues at half rate: about 1300
-// cycles
-//           a page for four warps, beside 2200 that its products take on 64 rows
-// Mapping   four warps, each widens 16 of a page's 64 positions. Shared memory is full of bf16 tiles, so what is on its
-//           way waits in registers: two half pages (256 of the 512 channels) are fetched ahead, in the order in which
-//           the consumers free halves. Rotated channels are bf16 and come by tensor map
+// Work      2.5 instructions a channel, four of five integer, which a multiprocessor issues at half rate: 1000 cycles a
+//           page beside 2200 that its products take on 64 rows
+// Mapping   four warps, each widens 16 of a page's 64 positions. Shared memory is full of bf16 tiles, so codes on their
+//           way wait in registers: as soon as a piece is widened, the same piece of the next half page (256 of the 512
+//           channels) is fetched, in the order in which the consumers free halves. Rotated channels are bf16 and come
+//           by tensor map
+// Measured  H200, in the same run as bf16 (272-297, 299-317, 18.9-20.6, 58.5-63.6 us): 128 x 4096 x 128 heads 386-419,
+//           128 x 8192 x 16 377-391, 1 x 4096 x 128 20.6-21.2, 1 x 65536 x 128 70-72 us. By samples of the widening
+//           warps (128 x 8192 x 16), 30 % wait for the page table, 9 % at the fence, 5 % for consumers
+// Rejected  two half pages ahead in registers: spilled scales made every load wait (447 us for 128 x 8192 x 16), scales
+//           in shared memory 397-425; eight warps: ptxas gives 512 threads too few registers for the products
 #pragma once
 
 #include "kernels/cuda/common/mma.cuh"
@@ -22,105 +27,98 @@ inline constexpr int warps = 4;
 inline constexpr int entry_bytes = mla_entry_bytes(cache_format::fp8_ds_mla);
 inline constexpr int rope_at = entry_bytes - 2 * (mla_entry - mla_latent);
 inline constexpr int warp_positions = mla_page / warps;
-inline constexpr int half_boxes = 4;       // of 64 channels
-inline constexpr int box_line_bytes = 128; // of one position
+inline constexpr int scales = 2 * warp_positions; // of a warp in half a page: one a lane
+inline constexpr int half_boxes = 4;              // of 64 channels
+inline constexpr int box_line_bytes = 128;        // of one position
+static_assert(scales == 32);
 
 /// A warp's part of half a page: a lane holds 16 channels of every second position.
-struct half_page {
-  uint4 codes[warp_positions / 2];
-};
+using pieces = uint4[warp_positions / 2];
 
 /// Where a lane works. Eight lanes take four pieces each of an even and of an odd position, whose swizzled chunks
-/// differ in their lowest bit: stores meet no bank twice. Found anew for every half page: kept around the loop it would
-/// cost registers that hold codes.
+/// differ in their lowest bit: stores meet no bank twice.
 struct lane_place {
-  int lane, warp_position; ///< first position of the warp
-  __device__ lane_place() {
-    const auto thread = ptx::opaque(threadIdx.x);
-    lane = thread % 32, warp_position = thread / 32 % warps * warp_positions;
-  }
-  __device__ int piece() const { return lane % 4; }        ///< of a box
-  __device__ int position() const { return lane / 4 % 2; } ///< of a pair
-  __device__ int box() const { return lane / 8; }          ///< of a half
+  int lane = threadIdx.x % 32, warp_position = threadIdx.x / 32 % warps * warp_positions; ///< the warp's first
+  __device__ int piece() const { return lane % 4; }                                       ///< of a box
+  __device__ int position() const { return lane / 4 % 2; }                                ///< of a pair
+  __device__ int box() const { return lane / 8; }                                         ///< of a half
 };
 
-/// `scale` is where one of the warp's 32 scales shall lie.
-__device__ inline void fetch(half_page& h, float* scale, const std::uint8_t* cache, int page, int half) {
-  const lane_place at;
-  const auto* first = cache + (std::size_t(page) * mla_page + at.warp_position) * entry_bytes;
-  const auto* from = first + (at.position() * entry_bytes + (half * half_boxes + at.box()) * 64 + at.piece() * 16);
-#pragma unroll
-  for (int i = 0; i < warp_positions / 2; ++i)
-    h.codes[i] = __ldg(reinterpret_cast<const uint4*>(from + 2 * i * entry_bytes));
-  ptx::copy_async_4(scale, first + at.lane / 2 * entry_bytes + mla_latent + (half * 2 + at.lane % 2) * 4);
-  ptx::commit_copies();
+/// The lane's first piece of half a page; the next is two entries further.
+__device__ inline const uint4* first_piece(const lane_place& at, const std::uint8_t* cache, int page, int half) {
+  const auto* entry = cache + (std::size_t(page) * mla_page + at.warp_position + at.position()) * entry_bytes;
+  return reinterpret_cast<const uint4*>(entry + (half * half_boxes + at.box()) * 64 + at.piece() * 16);
+}
+__device__ inline uint4 load_piece(const uint4* first, int i) { return __ldg(first + i * 2 * entry_bytes / 16); }
+
+/// Starts copying the lane's scale of half a page: positions have two.
+__device__ inline void fetch_scale(const lane_place& at, float* to, const std::uint8_t* cache, int page, int half) {
+  const auto* entry = cache + (std::size_t(page) * mla_page + at.warp_position + at.lane / 2) * entry_bytes;
+  ptx::copy_async_4(to, entry + mla_latent + (half * 2 + at.lane % 2) * 4);
 }
 
+/// Stores half a page, each piece of which is then replaced by the one from `next` on.
 template <class Page>
-__device__ void widen(const half_page& h, float scale, Page& page, int half) {
-  const lane_place at;
+__device__ void widen(const lane_place& at, pieces& codes, float scale, const uint4* next, Page& page, int half) {
   const std::uint32_t factors = mma::widen_factor(scale);
-  const int scale_lane = at.position() * 2 + at.lane / 16;
   // Chunk c of position p lies at chunk c ^ (p % 8): a warp's positions start at multiples of 8, lines at 128 bytes.
   const auto* line = page.box[half * half_boxes + at.box()] + (at.warp_position + at.position()) * box_line_bytes;
   const auto to = ptx::shared_address(line) + ((2 * at.piece()) ^ at.position()) * 16;
 #pragma unroll
   for (int i = 0; i < warp_positions / 2; ++i) {
-    const std::uint32_t factor = __shfl_sync(~0u, factors, scale_lane + 4 * i);
-    const auto& c = h.codes[i];
+    const std::uint32_t factor = __shfl_sync(~0u, factors, (2 * i + at.position()) * 2 + at.lane / 16);
     const auto chunk = (to ^ (2 * i % 8 * 16)) + 2 * i * box_line_bytes;
-    ptx::store_shared(chunk, mma::widen(c.x, c.y, factor));
-    ptx::store_shared(chunk ^ 16, mma::widen(c.z, c.w, factor));
+    ptx::store_shared(chunk, mma::widen(codes[i].x, codes[i].y, factor));
+    ptx::store_shared(chunk ^ 16, mma::widen(codes[i].z, codes[i].w, factor));
+    codes[i] = load_piece(next, i);
   }
 }
 
 /// Pages in the two buffers.
-struct pair {
+struct pages {
   int first, second;
-  __device__ int of(int buffer) const { return buffer ? second : first; }
+  __device__ int in(int buffer) const { return buffer ? second : first; }
 };
 
-/// Arrivals at a latent box's `full` barrier.
-inline constexpr int arrivals = warps;
-
-/// Runs in all threads of the producer warpgroup, each with two scales of its own in s.scales. `rope` maps the rotated channels of all entries; halves of a pair of
-/// pages are filled in the order in which consumers free them, the i-th being Freed(i).buffer and .half.
+/// Runs in all producer threads. `rope` maps the rotated channels of all entries; halves of a pair of pages are filled
+/// in the order in which consumers free them, the i-th being Freed(i).buffer and .half. s.scales has room for two times
+/// every lane's scale.
 template <class Freed, class Shared>
 __device__ void produce(Shared& s, const CUtensorMap* rope, const std::uint8_t* cache, const int* table, int first,
                         int last) {
   if (first >= last) return;
+  const lane_place at;
   const auto page_at = [&](int i) { return table[min(i, last - 1)]; };
+  auto* scale = &s.scales[0][at.warp_position * 2 + at.lane];
+  pages now{page_at(first), page_at(first + 1)};
+  pieces codes;
+  {
+    const auto* from = first_piece(at, cache, now.in(Freed(0).buffer), Freed(0).half);
+    for (int i = 0; i < warp_positions / 2; ++i) codes[i] = load_piece(from, i);
+    fetch_scale(at, scale, cache, now.in(Freed(0).buffer), Freed(0).half);
+  }
   std::uint32_t parity = 1;
-  const auto pass_on = [&](const half_page& h, const float* scale, int page, Freed at) {
-    ptx::mbarrier_wait(&s.empty[at.buffer][at.half], parity);
-    auto* full = s.full[at.buffer];
-    constexpr int rope_box = mla_entry / 64 - 1;
-    if (at.half != at.buffer && threadIdx.x % (warps * 32) == 0) {
-      ptx::mbarrier_expect_bytes(&full[rope_box], sizeof(s.page[0].box[rope_box]));
-      ptx::copy_tile(s.page[at.buffer].box[rope_box], rope, &full[rope_box], 0, page * mla_page, ptx::evict_first);
-    }
-    ptx::wait_copies<1>();
-    widen(h, *scale, s.page[at.buffer], at.half);
-    ptx::fence_async_proxy();
-    __syncwarp();
-    if (const int box = threadIdx.x % 32; box < half_boxes) ptx::mbarrier_arrive(&full[at.half * half_boxes + box]);
-  };
-
-  pair now{page_at(first), page_at(first + 1)};
-  half_page even, odd;
-  auto *even_scale = &s.scales[0][threadIdx.x % (warps * 32)], *odd_scale = even_scale + warps * 32;
-  fetch(even, even_scale, cache, now.of(Freed(0).buffer), Freed(0).half);
-  fetch(odd, odd_scale, cache, now.of(Freed(1).buffer), Freed(1).half);
   for (int page = first; page < last; page += 2, parity ^= 1) {
-    const pair next{page_at(page + 2), page_at(page + 3)};
+    const pages next{page_at(page + 2), page_at(page + 3)};
 #pragma unroll 1
-    for (int step = 0; step < 4; step += 2) {
-      const Freed a(step), b(step + 1), a_ahead(step ^ 2), b_ahead((step ^ 2) + 1);
-      const auto ahead = [&](int buffer) { return step ? next.of(buffer) : now.of(buffer); };
-      pass_on(even, even_scale, now.of(a.buffer), a);
-      fetch(even, even_scale, cache, ahead(a_ahead.buffer), a_ahead.half);
-      pass_on(odd, odd_scale, now.of(b.buffer), b);
-      fetch(odd, odd_scale, cache, ahead(b_ahead.buffer), b_ahead.half);
+    for (int step = 0; step < 4; ++step) {
+      const Freed here(step), ahead((step + 1) % 4);
+      const int page_ahead = step == 3 ? next.in(ahead.buffer) : now.in(ahead.buffer);
+      auto* full = s.full[here.buffer];
+      ptx::wait_copies(); // of the scale
+      const float current = scale[step % 2 * scales * warps];
+      fetch_scale(at, scale + (step + 1) % 2 * scales * warps, cache, page_ahead, ahead.half);
+      ptx::mbarrier_wait(&s.empty[here.buffer][here.half], parity);
+      constexpr int rope_box = mla_entry / 64 - 1;
+      if (here.half != here.buffer && threadIdx.x % (warps * 32) == 0) {
+        ptx::mbarrier_expect_bytes(&full[rope_box], sizeof(s.page[0].box[rope_box]));
+        ptx::copy_tile(s.page[here.buffer].box[rope_box], rope, &full[rope_box], 0, now.in(here.buffer) * mla_page,
+                       ptx::evict_first);
+      }
+      widen(at, codes, current, first_piece(at, cache, page_ahead, ahead.half), s.page[here.buffer], here.half);
+      ptx::fence_async_proxy();
+      __syncwarp();
+      if (at.lane < half_boxes) ptx::mbarrier_arrive(&full[here.half * half_boxes + at.lane]);
     }
     now = next;
   }

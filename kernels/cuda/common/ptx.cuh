@@ -18,12 +18,6 @@ __device__ inline void store_shared(std::uint32_t address, const uint4& v) {
   asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
                : "memory");
 }
-/// The same number, about which the compiler knows nothing: what follows from it is computed here and not kept in
-/// registers around a loop.
-__device__ inline std::uint32_t opaque(std::uint32_t x) {
-  asm volatile("" : "+r"(x));
-  return x;
-}
 
 // mbarrier: a ring slot is `full` when its bytes landed and `empty` when every consumer warpgroup released it.
 
