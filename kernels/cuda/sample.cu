@@ -5,6 +5,7 @@
 //           conclusion: the best score; digit by digit the score at which top-k, then top-p end, from histograms of
 //           what tokens count there (1, or their weight); the part, then the token that the draw falls into
 // Invariant only integers are added up: no result depends on the order of CTAs, on their number or on other rows
+// Measured  H200, temperature 0.6, top-p 0.95: 1 row 39 us, 64 rows 127 us; kernels/README.md says where they go
 // Rejected  sorting: only a threshold is needed, and a sort writes 129280 pairs several times
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/sample_work.cuh"
