@@ -26,13 +26,13 @@ __device__ std::uint32_t pack(float low, float high) {
 
 __global__ void __launch_bounds__(combine_groups* mla_latent / 4) combine_splits_kernel(const mla_decode_args args) {
   __shared__ float lse[splits_max];
-  __shared__ float4 sums[combine_groups][mla_latent / 4];
-  __shared__ float totals[combine_groups];
+  __shared__ float4 sums[combine_groups - 1][mla_latent / 4]; // of the groups after the first
+  __shared__ float totals[combine_groups - 1];
   const int group = threadIdx.x / (mla_latent / 4), quad = threadIdx.x % (mla_latent / 4);
+  const std::size_t rows = std::size_t(args.requests) * args.queries * args.heads, row = blockIdx.x;
+  const int splits = split_plan(args, args.lengths[row / (args.queries * args.heads)]).count; // older than the splits
   ptx::grid_dependency_wait();
   ptx::grid_launch_dependents();
-  const std::size_t rows = std::size_t(args.requests) * args.queries * args.heads, row = blockIdx.x;
-  const int splits = split_plan(args, args.lengths[row / (args.queries * args.heads)]).count;
   if (splits == 1) return; // it is where it belongs
   for (int i = threadIdx.x; i < splits; i += blockDim.x) lse[i] = args.partial_lse[i * rows + row];
   __syncthreads();
@@ -46,11 +46,11 @@ __global__ void __launch_bounds__(combine_groups* mla_latent / 4) combine_splits
     total += weight;
     sum.x += weight * z.x, sum.y += weight * z.y, sum.z += weight * z.z, sum.w += weight * z.w;
   }
-  sums[group][quad] = sum;
-  if (quad == 0) totals[group] = total;
+  if (group > 0) sums[group - 1][quad] = sum;
+  if (group > 0 && quad == 0) totals[group - 1] = total;
   __syncthreads();
-  if (group != 0) return;
-  for (int g = 1; g < combine_groups; ++g) {
+  if (group > 0) return;
+  for (int g = 0; g < combine_groups - 1; ++g) {
     const float4 other = sums[g][quad];
     total += totals[g];
     sum.x += other.x, sum.y += other.y, sum.z += other.z, sum.w += other.w;

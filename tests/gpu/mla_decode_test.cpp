@@ -201,6 +201,20 @@ BOOST_AUTO_TEST_CASE(scales_need_not_be_powers_of_two) {
   for (const auto path : test::paths_here()) BOOST_TEST(p.error(p.run_codes(1, path), 1) < 1e-2, "path " << int(path));
 }
 
+// A request alone has its columns divided among CTAs, one in a full GPU has not.
+BOOST_AUTO_TEST_CASE(requests_do_not_depend_on_how_full_the_gpu_is) {
+  const problem many(std::vector<int>(80, 200), 1, 128, 6);
+  problem one = many;
+  one.requests = 1, one.lengths.resize(1);
+  one.q.resize(many.q.size() / 80);
+
+  for (const auto path : test::paths_here())
+    for (int splits : {1, 2}) {
+      const auto all = many.run(splits, path), alone = one.run(splits, path);
+      BOOST_TEST(std::equal(alone.begin(), alone.end(), all.begin()), "splits " << splits << " path " << int(path));
+    }
+}
+
 BOOST_AUTO_TEST_CASE(requests_may_be_split_by_their_own_lengths) {
   const problem p({1, 256, 257, 900, 2048, 2049, 3000}, 1, 16, 12);
   problem shorter = p; // without the longest, whose table and splits are more

@@ -32,6 +32,18 @@ __device__ inline void wgmma_bf16_n128(float (&d)[64], std::uint64_t a, std::uin
                : "l"(a), "l"(b), "r"(keep));
 }
 
+/// bf16, A K-major, B N-major, both in shared memory; always accumulates.
+__device__ inline void wgmma_bf16_n128(float (&d)[64], std::uint64_t a, std::uint64_t b) {
+  asm volatile("{wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
+               "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
+               "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
+               "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
+               "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+               "}, %64, %65, 1, 1, 1, 0, 1;}"
+               : TROUPE_ACC16(0), TROUPE_ACC16(16), TROUPE_ACC16(32), TROUPE_ACC16(48)
+               : "l"(a), "l"(b));
+}
+
 /// bf16, A in registers, B N-major in shared memory; always accumulates.
 __device__ inline void wgmma_bf16_n128(float (&d)[64], const std::uint32_t (&a)[4], std::uint64_t b) {
   asm volatile("{wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
