@@ -9,11 +9,13 @@
 //           way wait in registers: as soon as a piece is widened, the same piece of the next half page (256 of the 512
 //           channels) is fetched, in the order in which the consumers free halves. Rotated channels are bf16 and come
 //           by tensor map
-// Measured  H200, in the same run as bf16 (272-297, 299-317, 18.9-20.6, 58.5-63.6 us): 128 x 4096 x 128 heads 386-419,
-//           128 x 8192 x 16 377-391, 1 x 4096 x 128 20.6-21.2, 1 x 65536 x 128 70-72 us. By samples of the widening
-//           warps (128 x 8192 x 16), 30 % wait for the page table, 9 % at the fence, 5 % for consumers
+// Measured  H200, in the same runs as bf16 (305-319, 328, 20.5-20.7, 60.3-61.7 us): 128 x 4096 x 128 heads 391-421,
+//           128 x 8192 x 16 378-389, 1 x 4096 x 128 20.8-21.3, 1 x 65536 x 128 70.1-71.8 us. By samples these warps
+//           wait 28 % of their time for loads before a half page starts (not explained), 8 % at the fence, 7 % for
+//           consumers
 // Rejected  two half pages ahead in registers: spilled scales made every load wait (447 us for 128 x 8192 x 16), scales
-//           in shared memory 397-425; eight warps: ptxas gives 512 threads too few registers for the products
+//           in shared memory 397-425; the page table one pair ahead 393-425;
+//           eight warps: ptxas gives 512 threads too few registers for the products
 #pragma once
 
 #include "kernels/cuda/common/mma.cuh"
@@ -90,7 +92,7 @@ __device__ void produce(Shared& s, const CUtensorMap* rope, const std::uint8_t* 
   const lane_place at;
   const auto page_at = [&](int i) { return table[min(i, last - 1)]; };
   auto* scale = &s.scales[0][at.warp_position * 2 + at.lane];
-  pages now{page_at(first), page_at(first + 1)};
+  pages now{page_at(first), page_at(first + 1)}, next{page_at(first + 2), page_at(first + 3)};
   pieces codes;
   {
     const auto* from = first_piece(at, cache, now.in(Freed(0).buffer), Freed(0).half);
@@ -99,7 +101,7 @@ __device__ void produce(Shared& s, const CUtensorMap* rope, const std::uint8_t* 
   }
   std::uint32_t parity = 1;
   for (int page = first; page < last; page += 2, parity ^= 1) {
-    const pages next{page_at(page + 2), page_at(page + 3)};
+    const pages later{page_at(page + 4), page_at(page + 5)}; // a table entry has a whole pair's time to arrive
 #pragma unroll 1
     for (int step = 0; step < 4; ++step) {
       const Freed here(step), ahead((step + 1) % 4);
@@ -120,7 +122,7 @@ __device__ void produce(Shared& s, const CUtensorMap* rope, const std::uint8_t* 
       __syncwarp();
       if (at.lane < half_boxes) ptx::mbarrier_arrive(&full[here.half * half_boxes + at.lane]);
     }
-    now = next;
+    now = next, next = later;
   }
 }
 
