@@ -39,7 +39,7 @@ LIBRARIES = {
     r"yaml-cpp/": ["launch"],
     r"pcre2": ["runtime/model"],
     r"spdlog/": ["runtime/core/log.hpp", "runtime/core/log.cpp"],
-    r"sys/mman\.h": ["runtime/core/segment_pool.cpp", "runtime/exec", "runtime/model", "runtime/net", "tests"],
+    r"sys/mman\.h": ["runtime/core/segment_pool.cpp", "kernels", "runtime/exec", "runtime/model", "runtime/net", "tests"],
 }
 PURE = ["runtime/policy", "runtime/sched", "runtime/kv", "runtime/moe", "runtime/cluster"]
 PURE_FORBIDDEN = r"thread|mutex|condition_variable|sys/.*|unistd\.h|fstream|iostream"
