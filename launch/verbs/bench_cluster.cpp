@@ -142,6 +142,8 @@ void add_bench_cluster(CLI::App& bench) {
   verb->add_option("--rounds", given->load.rounds, "measured; the median counts")
       ->capture_default_str()
       ->check(CLI::Range(1, 100));
+  verb->add_option("--spin-rounds", given->plan.spin_rounds, "without work before progress threads sleep; -1: never")
+      ->capture_default_str();
   add_serving_flags(*verb, given->plan.serving);
   verb->add_flag("--json", given->json, "one line of JSON");
   verb->callback([given] { finish(bench_cluster(given->plan, given->load, given->json)); });
