@@ -16,6 +16,9 @@
 
 namespace troupe::net {
 
+/// Why a connection ends: "<uri> <how>".
+inline error gone(const std::string& uri, const std::string& how) { return {errc::disconnected, uri + " " + how}; }
+
 enum class peer_state : std::uint8_t { dialling, accepting, up, down };
 
 struct peer {
