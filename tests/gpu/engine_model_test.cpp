@@ -285,6 +285,12 @@ BOOST_DATA_TEST_CASE(experts_here_and_elsewhere_give_the_same_bits, boost::unit_
   rig.experts =
       std::make_unique<local_expert_client>(std::move(shards), where, m.config.hidden_size, moe::element::bf16);
   BOOST_TEST((run_alone(rig, tokens, pages, std::vector{13}) == here));
+
+  auto halves = std::make_unique<troupe::testing::overlapped_experts>(std::move(rig.experts));
+  const auto& watched = *halves;
+  rig.experts = std::move(halves);
+  for (const int rows : {40, 13, 1}) BOOST_TEST((run_alone(rig, tokens, pages, std::vector{rows}) == here));
+  BOOST_TEST(watched.most_open() == 2);
 }
 
 BOOST_DATA_TEST_CASE(random_weights_are_the_same_wherever_they_are_made, boost::unit_test::data::make({false, true}),

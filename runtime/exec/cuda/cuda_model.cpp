@@ -1,6 +1,5 @@
 #include "runtime/exec/cuda/cuda_model.hpp"
 
-#include "kernels/cpu/bf16.hpp"
 #include "kernels/cuda/mla_decode.hpp"
 #include "kernels/cuda/rows.hpp"
 #include "runtime/core/limits.hpp"
@@ -29,18 +28,11 @@ cuda::route_config route_config_of(const model::model_config& config) {
   return c;
 }
 
-template <class T>
-T* fetch(pinned_scratch<T>& to, const T* from, std::size_t count, cudaStream_t stream) {
-  auto* host = to.reserve(count);
-  must(cudaMemcpyAsync(host, from, count * sizeof(T), cudaMemcpyDeviceToHost, stream));
-  return host;
-}
-
 } // namespace
 
 cuda_model::cuda_model(const cuda_device& device, const model::model_config& config, cuda_weights weights)
     : config_(config), device_(device), weights_(std::move(weights)), gate_(route_config_of(config)),
-      rotary_(rope_config_of(config)), attention_(config_) {}
+      rotary_(rope_config_of(config)), attention_(config_), far_{far_experts(config_), far_experts(config_)} {}
 
 result<std::unique_ptr<cuda_model>> cuda_model::load(const cuda_device& device, weight_source& from,
                                                      const model::model_config& config,
@@ -171,13 +163,29 @@ result<void> cuda_model::run(step_shape::pass what, std::vector<sequence_tokens>
   return {};
 }
 
+std::vector<cuda_model::pass> cuda_model::cut(const device_batch& batch, expert_client& experts) {
+  for (auto& far : far_) far.forget();
+  const auto least = near_experts(experts) ? std::nullopt : experts.overlap_rows_min();
+  auto* const x = x_.get();
+  if (!least || batch.rows < std::max(*least, 2)) return {{batch, x, &far_[0]}};
+  const int half = batch.rows / 2, pairs = config_.qk_rope_head_dim / 2;
+  return {
+      {batch.part(0, half, pairs), x, &far_[0]},
+      {batch.part(half, batch.rows - half, pairs), x + static_cast<std::size_t>(half) * config_.hidden_size, &far_[1]}};
+}
+
 result<void> cuda_model::launch_forward(const device_batch& batch, expert_client& experts) {
   const auto size = static_cast<std::size_t>(batch.rows) * config_.hidden_size;
   auto* x = x_.reserve(size);
   must(cuda::embed_rows(weights_.embedding.data.as<std::uint16_t>(), batch.ids, batch.rows, config_.hidden_size, x,
                         stream_));
+  const auto passes = cut(batch, experts);
   for (layer_index layer = 0; layer < config_.layer_count; ++layer)
-    TROUPE_TRY(run_layer(weights_.layers[static_cast<std::size_t>(layer)], layer, batch, experts));
+    for (const auto& half : passes) { // one computes attention while the other's rows are away
+      TROUPE_TRY(half.far->finish(experts, stream_));
+      TROUPE_TRY(run_layer(weights_.layers[static_cast<std::size_t>(layer)], layer, half, experts));
+    }
+  for (const auto& half : passes) TROUPE_TRY(half.far->finish(experts, stream_));
 
   if (weights_.mtp) { // what drafts are made from
     cuda::rmsnorm_args last;
@@ -198,40 +206,40 @@ void cuda_model::project_head(const float* x, const device_batch& batch, const d
   products_.multiply(weights_.head, normed, batch.wanted, logits, cuda::linear_out::f32, nullptr, stream_);
 }
 
-result<void> cuda_model::run_layer(const cuda_layer_weights& w, layer_index layer, const device_batch& batch,
+result<void> cuda_model::run_layer(const cuda_layer_weights& w, layer_index layer, const pass& of,
                                    expert_client& experts) {
   const auto layer_bytes =
       static_cast<std::size_t>(info_.page_count) * cuda::mla_page * cuda::mla_entry_bytes(cache_format_);
   const layer_cache cache{cache_.as<std::uint8_t>() + layer_bytes * static_cast<std::size_t>(layer), info_.page_count,
                           cache_format_};
-  attention_.run(w, batch, cache, x_.get(), stream_);
-  const auto normed = ffn_input_.run({x_.get(), config_.hidden_size}, batch.rows, config_.hidden_size,
+  attention_.run(w, of.batch, cache, of.x, stream_);
+  const auto normed = ffn_input_.run({of.x, config_.hidden_size}, of.batch.rows, config_.hidden_size,
                                      w.post_attention_norm, config_.rms_norm_eps, stream_);
-  if (w.gate) return run_mixture(w, layer, batch, normed, experts);
+  if (w.gate) return run_mixture(w, layer, of, normed, experts);
   cuda::add_ffn_args args;
-  args.x = x_.get(), args.own = ffn_.run_own(w.ffn, batch.rows, normed, stream_);
-  args.tokens = batch.rows, args.hidden = config_.hidden_size;
+  args.x = of.x, args.own = ffn_.run_own(w.ffn, of.batch.rows, normed, stream_);
+  args.tokens = of.batch.rows, args.hidden = config_.hidden_size;
   must(cuda::add_ffn_rows(args, stream_));
   return {};
 }
 
-result<void> cuda_model::run_mixture(const cuda_layer_weights& w, layer_index layer, const device_batch& batch,
+result<void> cuda_model::run_mixture(const cuda_layer_weights& w, layer_index layer, const pass& of,
                                      const std::uint16_t* normed, expert_client& experts) {
-  const auto choices = static_cast<std::size_t>(batch.rows) * config_.experts_per_token;
+  const auto choices = static_cast<std::size_t>(of.batch.rows) * config_.experts_per_token;
   device_rows rows;
-  rows.normed = normed, rows.x = x_.get(), rows.rows = batch.rows;
+  rows.normed = normed, rows.x = of.x, rows.rows = of.batch.rows;
   rows.batch_invariant = weights_.head.batch_invariant;
   rows.chosen = chosen_.reserve(choices), rows.weights = weights_of_choice_.reserve(choices);
   if (w.ffn.experts > 0) must(cudaEventRecord(normed_, stream_));
   choose_experts(w, rows);
   if (w.ffn.experts > 0) { // beside the gate, whose kernels are short and small
     must(cudaStreamWaitEvent(side_, normed_));
-    rows.own = ffn_.run_own(w.ffn, batch.rows, normed, side_);
+    rows.own = ffn_.run_own(w.ffn, of.batch.rows, normed, side_);
     must(cudaEventRecord(own_ready_, side_));
     rows.own_ready = own_ready_;
   }
   if (auto* near = near_experts(experts)) return near->add(layer, rows, stream_), result<void>{};
-  return ask_experts(layer, rows, experts);
+  return of.far->start(layer, rows, experts, stream_);
 }
 
 void cuda_model::choose_experts(const cuda_layer_weights& w, const device_rows& rows) {
@@ -244,36 +252,6 @@ void cuda_model::choose_experts(const cuda_layer_weights& w, const device_rows& 
   args.route = gate_, args.logits = logits, args.bias = w.correction.as<float>(), args.tokens = rows.rows;
   args.chosen = rows.chosen, args.weights = rows.weights;
   must(cuda::gate_rows(args, stream_));
-}
-
-/// Through the host, to experts that may be anywhere.
-result<void> cuda_model::ask_experts(layer_index layer, const device_rows& rows, expert_client& experts) {
-  const auto choices = static_cast<std::size_t>(rows.rows) * config_.experts_per_token;
-  const auto size = static_cast<std::size_t>(rows.rows) * config_.hidden_size;
-  const auto* chosen = fetch(host_chosen_, rows.chosen, choices, stream_);
-  const auto* weights = fetch(host_weights_, rows.weights, choices, stream_);
-  const auto* normed = fetch(host_rows_, rows.normed, size, stream_);
-  auto* added = host_added_.reserve(size);
-  if (rows.own) {
-    if (rows.own_ready) must(cudaStreamWaitEvent(stream_, rows.own_ready));
-    auto* own = added_.reserve(size);
-    must(cuda::widen_rows(rows.own, static_cast<std::int64_t>(size), own, stream_));
-    fetch(host_added_, static_cast<const float*>(own), size, stream_);
-  } else {
-    std::fill_n(added, size, 0.0f);
-  }
-  stream_.wait();
-
-  choice_.row_count = rows.rows, choice_.experts_per_row = config_.experts_per_token;
-  choice_.experts.assign(chosen, chosen + choices);
-  choice_.weights.assign(weights, weights + choices);
-  inputs_.resize(size);
-  kernels::from_bf16(normed, inputs_.data(), static_cast<std::int64_t>(size));
-  TROUPE_TRY(experts.start(layer, choice_, inputs_));
-  TROUPE_TRY(experts.finish({added, size}));
-  must(cudaMemcpyAsync(added_.reserve(size), added, size * sizeof(float), cudaMemcpyHostToDevice, stream_));
-  must(cuda::add_rows(added_.get(), static_cast<std::int64_t>(size), rows.x, stream_));
-  return {};
 }
 
 result<std::vector<token_id>> cuda_model::draft(std::span<const draft_group> groups, expert_client& experts) {
@@ -304,7 +282,9 @@ result<std::vector<token_id>> cuda_model::draft(std::span<const draft_group> gro
 
 result<void> cuda_model::launch_draft(const device_batch& batch, expert_client& experts) {
   mix_draft_input(batch);
-  TROUPE_TRY(run_layer(weights_.mtp->layer, config_.layer_count, batch, experts));
+  const pass all{batch, x_.get(), &far_[0]};
+  TROUPE_TRY(run_layer(weights_.mtp->layer, config_.layer_count, all, experts));
+  TROUPE_TRY(all.far->finish(experts, stream_));
   project_head(x_.get(), batch, weights_.mtp->head_norm, draft_logits_);
   return {};
 }

@@ -10,9 +10,11 @@
 #include "runtime/exec/cuda/cuda_experts.hpp"
 #include "runtime/exec/cuda/device_logits.hpp"
 #include "runtime/exec/cuda/device_sampler.hpp"
+#include "runtime/exec/cuda/far_experts.hpp"
 #include "runtime/exec/cuda/step_graphs.hpp"
 #include "runtime/exec/device/plugin.hpp"
 
+#include <array>
 #include <memory>
 #include <vector>
 
@@ -45,14 +47,21 @@ class cuda_model final : public engine {
                    expert_client& experts);
   device_batch send(std::span<const sequence_tokens> sequences, std::span<const std::int32_t> wanted);
   cuda_experts* near_experts(expert_client& experts) const;
+  /// Rows that go through the layers together.
+  struct pass {
+    device_batch batch;
+    float* x;         ///< [rows, hidden] residual stream
+    far_experts* far; ///< for experts elsewhere
+  };
+  /// Two halves where the experts work elsewhere and there are rows enough, else all rows at once.
+  std::vector<pass> cut(const device_batch& batch, expert_client& experts);
   result<void> launch_forward(const device_batch& batch, expert_client& experts);
   result<void> launch_draft(const device_batch& batch, expert_client& experts);
-  result<void> run_layer(const cuda_layer_weights& w, layer_index layer, const device_batch& batch,
-                         expert_client& experts);
-  result<void> run_mixture(const cuda_layer_weights& w, layer_index layer, const device_batch& batch,
-                           const std::uint16_t* normed, expert_client& experts);
+  /// With experts elsewhere, their outputs are added by the far_experts' finish().
+  result<void> run_layer(const cuda_layer_weights& w, layer_index layer, const pass& of, expert_client& experts);
+  result<void> run_mixture(const cuda_layer_weights& w, layer_index layer, const pass& of, const std::uint16_t* normed,
+                           expert_client& experts);
   void choose_experts(const cuda_layer_weights& w, const device_rows& rows);
-  result<void> ask_experts(layer_index layer, const device_rows& rows, expert_client& experts);
   void mix_draft_input(const device_batch& batch);
   void project_head(const float* x, const device_batch& batch, const device_memory& norm, device_logits& to);
 
@@ -77,14 +86,9 @@ class cuda_model final : public engine {
   int hidden_rows_ = 0;
   device_scratch<int> chosen_; // [rows, experts_per_token]
   device_scratch<float> weights_of_choice_, gate_logits_;
-  device_scratch<float> added_;         // [rows, hidden] from experts elsewhere
   device_scratch<std::uint16_t> mixed_; // [rows, 2 hidden] input of the MTP module
   device_scratch<float> embedded_;
-  pinned_scratch<std::uint16_t> host_rows_; // what experts elsewhere read
-  pinned_scratch<float> host_added_, host_weights_;
-  pinned_scratch<int> host_chosen_;
-  moe::routing choice_;
-  std::vector<float> inputs_;
+  std::array<far_experts, 2> far_;
   device_logits logits_, draft_logits_;
   device_sampler sampler_;
   step_graphs graphs_;

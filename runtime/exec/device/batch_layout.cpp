@@ -70,4 +70,20 @@ device_batch::device_batch(const batch_layout& layout, const std::uint32_t* word
   cos = floats(layout.cos), sin = floats(layout.sin), tables = ints(layout.tables);
 }
 
+device_batch device_batch::part(int first, int count, int rope_pairs) const {
+  auto out = *this;
+  out.rows = count, out.wanted = 0, out.wanted_rows = nullptr;
+  out.ids += first, out.lengths += first, out.slots += first, out.sources += first;
+  out.cos += static_cast<std::ptrdiff_t>(first) * rope_pairs,
+      out.sin += static_cast<std::ptrdiff_t>(first) * rope_pairs;
+  out.tables += static_cast<std::ptrdiff_t>(first) * table_pages;
+  out.chunks.clear();
+  for (const auto& chunk : chunks) {
+    const int begin = std::max(chunk.first_row, first), end = std::min(chunk.first_row + chunk.rows, first + count);
+    const int behind = chunk.first_row + chunk.rows - end; // its rows after this part
+    if (begin < end) out.chunks.push_back({begin - first, end - begin, chunk.positions - behind});
+  }
+  return out;
+}
+
 } // namespace troupe::exec

@@ -64,6 +64,9 @@ struct device_batch {
   const int* tables = nullptr; ///< [rows, table_pages]
 
   device_batch(const batch_layout& layout, const std::uint32_t* words);
+
+  /// Rows from `first` on as a batch of their own, of which nothing is wanted; they lie where they lay. Pure.
+  device_batch part(int first, int count, int rope_pairs) const;
 };
 
 } // namespace troupe::exec

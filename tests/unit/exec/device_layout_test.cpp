@@ -54,6 +54,22 @@ BOOST_AUTO_TEST_CASE(rows_know_their_slot_length_and_pages) {
   BOOST_TEST((batch.chunks[1].first_row == 3 && batch.chunks[1].rows == 1 && batch.chunks[1].positions == 129));
   BOOST_TEST(batch.cos[3 * 2] == 128.0f);
   BOOST_TEST(batch.sin[0] == -1.0f);
+
+  const auto part = batch.part(1, 3, 2); // two rows of the first sequence, and the second
+  BOOST_TEST(part.rows == 3);
+  BOOST_TEST(part.wanted == 0);
+  BOOST_TEST(ints(part.ids, 3) == (std::vector{8, 9, 5}), boost::test_tools::per_element());
+  BOOST_TEST(ints(part.lengths, 3) == (std::vector{64, 65, 129}), boost::test_tools::per_element());
+  BOOST_TEST(ints(part.sources, 3) == (std::vector{1, 2, 11}), boost::test_tools::per_element());
+  BOOST_TEST(ints(part.slots, 1).front() == 4 * 64 + 63);
+  BOOST_TEST(ints(part.tables + 2 * part.table_pages, 3) == (std::vector{3, 1, 0}), boost::test_tools::per_element());
+  BOOST_TEST(part.cos[0] == 63.0f);
+  BOOST_REQUIRE(part.chunks.size() == 2u);
+  BOOST_TEST((part.chunks[0].first_row == 0 && part.chunks[0].rows == 2 && part.chunks[0].positions == 65));
+  BOOST_TEST((part.chunks[1].first_row == 2 && part.chunks[1].rows == 1 && part.chunks[1].positions == 129));
+  const auto begin = batch.part(0, 2, 2); // without the first sequence's newest position
+  BOOST_REQUIRE(begin.chunks.size() == 1u);
+  BOOST_TEST((begin.chunks[0].rows == 2 && begin.chunks[0].positions == 64));
 }
 
 BOOST_AUTO_TEST_CASE(page_tables_grow_in_whole_attention_parts) {
