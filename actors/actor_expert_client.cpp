@@ -23,11 +23,16 @@ std::string host_of(const Handle& whom) {
   return host == node.npos ? node : node.substr(0, node.find_first_of(":/", host + 3));
 }
 
+/// Of one host, "cuda/sm_90a NVIDIA H200 #0" and "... #1".
+bool are_two_gpus(const std::string& a, const std::string& b) {
+  return a.starts_with("cuda/") && b.starts_with("cuda/") && a != b;
+}
+
 } // namespace
 
 actor_expert_client::actor_expert_client(caf::actor_system& system, const supervisor_actor& supervisor,
-                                         moe::element type)
-    : self_(system), type_(type) {
+                                         moe::element type, device mine)
+    : self_(system), type_(type), mine_(std::move(mine)) {
   self_->send(supervisor, watch_cluster{caf::actor_cast<view_listener_actor>(caf::actor(self_))});
 }
 
@@ -72,7 +77,7 @@ result<void> actor_expert_client::wait_for(const dispatch& wanted) {
 }
 
 std::optional<std::int32_t> actor_expert_client::overlap_rows_min() const {
-  return shards_elsewhere_ ? std::optional(limits::overlap_rows_min) : std::nullopt;
+  return shards_apart_ ? std::optional(limits::overlap_rows_min) : std::nullopt;
 }
 
 /// Handles one message; false if none came in time.
@@ -101,9 +106,9 @@ void actor_expert_client::apply(const cluster_view& view) {
   view_epoch_ = view.epoch;
   placement_ = view.placement;
   std::map<shard_id, connected_shard> next;
-  shards_elsewhere_ = false;
+  shards_apart_ = mine_.own_cores;
   for (const auto& shard : view.shards) {
-    shards_elsewhere_ |= host_of(shard.handle) != host_of(self_);
+    shards_apart_ |= host_of(shard.handle) != host_of(self_) || are_two_gpus(mine_.name, shard.device);
     const auto known = shards_.find(shard.shard);
     if (known != shards_.end() && known->second.process == shard.process) {
       next.insert(*known);

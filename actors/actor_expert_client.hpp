@@ -27,12 +27,18 @@ namespace troupe {
 class actor_expert_client final : public exec::expert_client {
  public:
   /// Rows go straight to the shards' processes: a handle in a view is dialled where it lives.
-  actor_expert_client(caf::actor_system& system, const supervisor_actor& supervisor, moe::element type);
+  /// `mine` is the device beside it.
+  struct device {
+    std::string name;       ///< as in role_ready
+    bool own_cores = false; ///< it and the shards of its host have cores enough for all of them at once
+  };
+  actor_expert_client(caf::actor_system& system, const supervisor_actor& supervisor, moe::element type, device mine);
 
   result<void> start(layer_index layer, const moe::routing& choice, std::span<const float> inputs) override;
   result<void> finish(std::span<float> out) override;
-  /// limits::overlap_rows_min when shards have cores of their own, those of another host; in one host all cores work
-  /// on either the attention or the experts anyway, and two halves cost more than one whole.
+  /// limits::overlap_rows_min when shards compute with something of their own: another host, another GPU, or cores of
+  /// their own. What is shared works on either the attention or the experts anyway, and two halves cost more than one
+  /// whole.
   std::optional<std::int32_t> overlap_rows_min() const override;
 
  private:
@@ -71,7 +77,8 @@ class actor_expert_client final : public exec::expert_client {
   std::uint64_t view_epoch_ = 0;
   moe::placement placement_;
   std::map<shard_id, connected_shard> shards_;
-  bool shards_elsewhere_ = false; ///< some are of another host
+  bool shards_apart_ = false; ///< some compute with something of their own
+  device mine_;
   std::uint64_t next_ticket_ = 1;
   std::deque<dispatch> open_; ///< oldest first
 };

@@ -64,9 +64,10 @@ struct shard_ref {
   shard_id shard;
   process_id process;
   std::string address; ///< where it is published, for people
+  std::string device;  ///< as in role_ready
   expert_shard_actor handle;
 
-  auto fields() { return std::tie(shard, process, address, handle); }
+  auto fields() { return std::tie(shard, process, address, device, handle); }
 };
 
 /// One kv_cache that serves.

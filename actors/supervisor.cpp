@@ -142,7 +142,7 @@ supervisor_actor::behavior_type supervisor(self_pointer self, supervisor_parts p
         on_ready(self, m.device, state.kv_caches, {m.process, m.handle});
       },
       [self, &state](const expert_shard_ready& m) {
-        on_ready(self, m.device, state.shards, {m.shard, m.process, m.address, m.handle});
+        on_ready(self, m.device, state.shards, {m.shard, m.process, m.address, m.device, m.handle});
       },
       [self, &state](const role_progress& m) {
         ++state.steps;

@@ -41,6 +41,10 @@ int threads_of(const serving_options& options, int roles_beside_it) {
   return std::max(1, cores / std::max(1, roles_beside_it));
 }
 
+bool have_own_cores(const serving_options& options, int roles) {
+  return options.threads > 0 && options.threads * roles <= static_cast<int>(std::thread::hardware_concurrency());
+}
+
 result<kernels::isa> choose_isa(const std::string& flag) {
   const auto best = kernels::best_isa();
   if (!best) return error{errc::unsupported, "the CPU engine needs AVX2 and FMA; this machine has neither"};

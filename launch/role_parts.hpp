@@ -33,6 +33,9 @@ result<void> keep_experts(opened_model& model, std::span<const expert_index> exp
 
 /// How many compute threads a role gets: as asked for, or the machine's cores shared by `roles_beside_it`.
 int threads_of(const serving_options& options, int roles_beside_it);
+/// Whether so many roles may compute at once on this host's cores without taking turns. Only where --threads says so:
+/// by default each role uses all cores while the others wait for it.
+bool have_own_cores(const serving_options& options, int roles);
 
 /// The instruction set that `--isa` names; for "auto" the fastest of this machine. Errors: bad_input (no such set),
 /// unsupported, in one line that says which set this machine runs: all roles of a cluster need the same.

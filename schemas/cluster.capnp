@@ -106,6 +106,7 @@ struct ShardRef {
   process @1 :UInt32;
   address @2 :Text;
   handle @3 :ActorRef;
+  device @4 :Text; # "cuda/sm_90a NVIDIA H200 #1"
 }
 
 struct KvCacheRef {

@@ -216,6 +216,7 @@ void each_field(const F& f, shard_ref& x) {
   f(&s::Builder::setShard, &s::Reader::getShard, x.shard);
   f(&s::Builder::setProcess, &s::Reader::getProcess, x.process);
   f(&s::Builder::setAddress, &s::Reader::getAddress, x.address);
+  f(&s::Builder::setDevice, &s::Reader::getDevice, x.device);
   f(&s::Builder::initHandle, &s::Reader::getHandle, x.handle);
 }
 

@@ -38,6 +38,11 @@ struct role_flags {
   int parent = 0;
 };
 
+int shards_of(const role_assignment& assignment) {
+  const auto& owner = assignment.placement.owner;
+  return static_cast<int>(std::set<shard_id>(owner.begin(), owner.end()).size());
+}
+
 /// The role's actor, and everything it needs that outlives it.
 class role_process {
  public:
@@ -83,16 +88,17 @@ class role_process {
   result<caf::actor> start_kv_cache(opened_model& model, const role_assignment& assignment) {
     TROUPE_TRY(keep_attention(model));
     TROUPE_ASSIGN(const auto device, open_compute_device(assignment.options, number(), 1));
-    auto experts = std::make_unique<actor_expert_client>(system_, supervisor_, element_of(model, device));
+    const auto shards = shards_of(assignment);
+    auto experts = std::make_unique<actor_expert_client>(
+        system_, supervisor_, element_of(model, device),
+        actor_expert_client::device{device.name(), have_own_cores(assignment.options, 1 + shards)});
     TROUPE_ASSIGN(auto parts, make_kv_cache(model, assignment, device, supervisor_, std::move(experts)));
     return caf::actor_cast<caf::actor>(system_.spawn<caf::detached>(kv_cache, std::move(parts)));
   }
 
   result<caf::actor> start_shard(opened_model& model, const role_assignment& assignment) {
     TROUPE_TRY(keep_experts(model, assignment.placement.experts_of(assignment.shard)));
-    const std::set<shard_id> shards(assignment.placement.owner.begin(), assignment.placement.owner.end());
-    TROUPE_ASSIGN(const auto device,
-                  open_compute_device(assignment.options, number(), static_cast<int>(shards.size())));
+    TROUPE_ASSIGN(const auto device, open_compute_device(assignment.options, number(), shards_of(assignment)));
     TROUPE_ASSIGN(auto parts, make_expert_shard(model, assignment, device, supervisor_));
     const auto shard = system_.spawn(expert_shard, std::move(parts));
     const auto address = carrier_.publish(caf::actor_cast<caf::actor>(shard), flags_.name);

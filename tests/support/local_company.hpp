@@ -164,7 +164,8 @@ class local_company {
       parts->process = a.process;
       parts->supervisor = supervisor_;
       parts->engine = std::make_unique<exec::sim_engine>(model, 256);
-      parts->experts = std::make_unique<actor_expert_client>(system, supervisor_, moe::element::f32);
+      parts->experts =
+          std::make_unique<actor_expert_client>(system, supervisor_, moe::element::f32, actor_expert_client::device{});
       parts->options.sampling = {model.vocab_size, {}};
       return caf::actor_cast<caf::actor>(system.spawn<caf::detached>(kv_cache, parts));
     }

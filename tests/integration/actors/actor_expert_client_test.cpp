@@ -53,9 +53,13 @@ struct company {
             [](get_status_atom) { return cluster_status{}; },
             [](drain_atom) { return drained_atom_v; }};
   });
-  actor_expert_client client{system, boss, moe::element::f32};
+  explicit company(actor_expert_client::device mine = {"cuda/sm_90a NVIDIA H200 #0"})
+      : client(system, boss, moe::element::f32, std::move(mine)) {}
+
+  actor_expert_client client;
   view_listener_actor watcher = listener.get_future().get();
   std::vector<caf::actor> spawned;
+  std::string device_of_shards = "cuda/sm_90a NVIDIA H200 #0";
   const moe::placement where = moe::place_evenly(model.expert_count, shard_count, 1);
 
   std::unique_ptr<exec::expert_engine> engine_of(std::uint32_t shard) const {
@@ -73,7 +77,7 @@ struct company {
       parts->supervisor = boss;
       parts->engine = engine_of(owner_of[s]);
       const auto shard = system.spawn(expert_shard, parts);
-      view.shards.push_back({shard_id{s}, process, "", shard});
+      view.shards.push_back({shard_id{s}, process, "", device_of_shards, shard});
       spawned.push_back(caf::actor_cast<caf::actor>(shard));
     }
     caf::anon_send(watcher, view);
@@ -145,6 +149,25 @@ BOOST_AUTO_TEST_CASE(shards_of_this_host_are_no_reason_to_halve_a_step) {
   client.finish(out).value();
 
   BOOST_TEST(!client.overlap_rows_min().has_value());
+}
+
+BOOST_AUTO_TEST_CASE(shards_with_a_gpu_or_cores_of_their_own_are) {
+  const auto overlaps_from = [](company& c) {
+    c.show(1, {0, 1});
+    const step_rows rows(c.model, 3, 1);
+    std::vector<float> out(rows.inputs.size());
+    c.client.start(0, rows.choice, rows.inputs).value();
+    c.client.finish(out).value();
+    return c.client.overlap_rows_min();
+  };
+  company spare({"cpu/avx2 x4", true});
+  company shared({"cpu/avx2 x4", false});
+  shared.device_of_shards = "cpu/avx2 x2";
+  device_of_shards = "cuda/sm_90a NVIDIA H200 #1";
+
+  BOOST_TEST(overlaps_from(*this).value_or(0) == limits::overlap_rows_min);
+  BOOST_TEST(overlaps_from(spare).value_or(0) == limits::overlap_rows_min);
+  BOOST_TEST(!overlaps_from(shared).has_value());
 }
 
 BOOST_AUTO_TEST_SUITE_END()

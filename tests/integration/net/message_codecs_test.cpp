@@ -85,7 +85,7 @@ BOOST_DATA_TEST_CASE(handles_in_a_message_reach_their_actor_in_a_third_process, 
   c.supervisor->bridge().publish(c.supervisor->spawn([remote_expert](caf::event_based_actor* self) -> caf::behavior {
     return {[self, remote_expert](const watch_cluster& x) {
       const auto serving = caf::actor_cast<expert_shard_actor>(remote_expert);
-      self->send(caf::actor_cast<caf::actor>(x.listener), cluster_view{3, {}, {{{}, {}, "", serving}}, {}});
+      self->send(caf::actor_cast<caf::actor>(x.listener), cluster_view{3, {}, {{{}, {}, "", "", serving}}, {}});
     }};
   }),
                                  "supervisor");

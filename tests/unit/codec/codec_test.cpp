@@ -182,7 +182,7 @@ BOOST_AUTO_TEST_CASE(handles_keep_their_actor_and_null_stays_null) {
   const auto shard = caf::actor_cast<expert_shard_actor>(actor);
   const cluster_view sent{7,
                           moe::placement{7, {shard_id{1}}},
-                          {{shard_id{0}, process_id{1}, "ucx://h:1/u", shard}, {}},
+                          {{shard_id{0}, process_id{1}, "ucx://h:1/u", "cuda/sm_90a #1", shard}, {}},
                           {{process_id{2}, {}}}};
   const auto got = there_and_back(sent);
   BOOST_TEST((there_and_back(watch_cluster{listener}).listener == listener));
@@ -191,6 +191,7 @@ BOOST_AUTO_TEST_CASE(handles_keep_their_actor_and_null_stays_null) {
   BOOST_TEST_REQUIRE(got.shards.size() == 2u);
   BOOST_TEST((got.shards[0].handle == shard));
   BOOST_TEST(got.shards[0].address == "ucx://h:1/u");
+  BOOST_TEST(got.shards[0].device == "cuda/sm_90a #1");
   BOOST_TEST((got.shards[1].handle == expert_shard_actor{}));
   BOOST_TEST(got.kv_caches.at(0).process.value == 2u);
   caf::anon_send_exit(actor, caf::exit_reason::user_shutdown);

@@ -4,6 +4,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include <algorithm>
+#include <thread>
 
 using namespace troupe;
 using namespace troupe::launch;
@@ -39,6 +40,18 @@ BOOST_AUTO_TEST_CASE(dummy_weights_need_the_config_alone_and_are_stored_as_it_sa
     BOOST_TEST((weights->type_of("model.layers.0.mlp.up_proj.weight") == type));
   }
   BOOST_TEST(std::holds_alternative<model::checkpoint>(open_model({.model_dir = tiny}).value().weights));
+}
+
+BOOST_AUTO_TEST_CASE(roles_have_cores_of_their_own_only_where_threads_are_given_and_fit) {
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  serving_options options;
+  BOOST_TEST(!have_own_cores(options, 1)); // each uses all
+  options.threads = cores;
+  BOOST_TEST(have_own_cores(options, 1));
+  BOOST_TEST(!have_own_cores(options, 2));
+  options.threads = 1;
+  BOOST_TEST(have_own_cores(options, cores));
+  BOOST_TEST(!have_own_cores(options, cores + 1));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
