@@ -115,7 +115,7 @@ inline constexpr std::chrono::milliseconds rpc_timeout{10'000};
 inline constexpr std::size_t message_bytes_max = 1u << 30; // one array of one message between actors
 /// How long one step waits for an expert_shard before it gives up and is done again: cancel and drain get in between.
 inline constexpr std::chrono::milliseconds dispatch_patience{1'000};
-/// From how many rows on a step goes through the layers as two halves where the experts work on other hosts: fewer read
+/// From how many rows on a step goes through the layers as two halves where experts compute beside it: fewer read
 /// the weights twice for nothing.
 inline constexpr std::int32_t overlap_rows_min = 32;
 /// The longest batch of expert work that is computed in the thread that received it: the wire waits meanwhile.
