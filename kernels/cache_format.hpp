@@ -9,14 +9,10 @@
 // over this cache have the bits of products over a bf16 cache of the values it holds.
 #pragma once
 
+#include "kernels/host_device.hpp"
+
 #include <cstdint>
 #include <cstring>
-
-#ifdef __CUDACC__
-#define TROUPE_HOST_DEVICE __host__ __device__
-#else
-#define TROUPE_HOST_DEVICE
-#endif
 
 namespace troupe::kernels {
 

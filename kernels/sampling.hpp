@@ -7,14 +7,10 @@
 // Contract  the host's compiler contracts nothing (-ffp-contract=off, cmake/troupe_toolchain.cmake)
 #pragma once
 
+#include "kernels/host_device.hpp"
+
 #include <cstdint>
 #include <cstring>
-
-#ifdef __CUDACC__
-#define TROUPE_HOST_DEVICE __host__ __device__
-#else
-#define TROUPE_HOST_DEVICE
-#endif
 
 namespace troupe::kernels {
 

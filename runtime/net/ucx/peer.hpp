@@ -39,6 +39,7 @@ struct peer {
   std::optional<std::uint32_t> channel; ///< ours, once it may be used
   std::vector<std::byte> hello;
   /// The bootstrap's socket; while the peer is up, its end is the peer's end.
+  /// Down, it is heard to its end only if UCX still holds something that the peer may be fetching.
   std::shared_ptr<boost::asio::ip::tcp::socket> tether;
   std::optional<liveness> pulse; ///< while up
 };

@@ -50,7 +50,8 @@ result<ucx_endpoint> ucx_endpoint::make(wire& w, std::span<const std::byte> addr
   params.field_mask =
       UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLER | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE;
   params.address = reinterpret_cast<const ucp_address_t*>(address.data());
-  // Mode PEER excludes every shared memory transport of UCX 1.13; there the tether and the pings find a death.
+  // Mode PEER excludes what is fast within a host (UCX 1.13: at least copies between address spaces); there the tether
+  // and the pings find a death.
   params.err_mode = shared_memory ? UCP_ERR_HANDLING_MODE_NONE : UCP_ERR_HANDLING_MODE_PEER;
   params.err_handler.cb = on_failure;
   params.err_handler.arg = context;
