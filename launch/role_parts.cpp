@@ -3,7 +3,7 @@
 #include "launch/load_log.hpp"
 #include "runtime/core/log.hpp"
 #include "runtime/exec/local_expert_client.hpp"
-#include "runtime/model/weight_plan.hpp"
+#include "runtime/exec/random_weights.hpp"
 
 #include <algorithm>
 #include <numeric>
@@ -15,24 +15,19 @@ result<opened_model> open_model(const serving_options& options) {
   TROUPE_ASSIGN(auto config, model::load_config(options.model_dir));
   if (options.load_format == "dummy") {
     TROUPE_ASSIGN(const auto type, model::load_weight_type(options.model_dir));
-    return opened_model{std::move(config), exec::random_weights(options.seed, type)};
+    return opened_model{std::move(config), std::make_unique<exec::random_weights>(options.seed, type)};
   }
-  TROUPE_ASSIGN(auto weights, model::checkpoint::open(options.model_dir));
+  TROUPE_ASSIGN(auto tensors, model::checkpoint::open(options.model_dir));
+  auto weights = std::make_unique<exec::checkpoint_weights>(std::move(tensors), config);
   return opened_model{std::move(config), std::move(weights)};
 }
 
 result<void> keep_attention(opened_model& model) {
-  auto* weights = std::get_if<model::checkpoint>(&model.weights);
-  if (!weights) return {};
-  return model::keep_plan(model::plan_attention(model.config, model::has_mtp(*weights, model.config)), *weights,
-                          model.config);
+  return model.weights->keep(model::plan_attention(model.config, exec::has_mtp(*model.weights, model.config)));
 }
 
 result<void> keep_experts(opened_model& model, std::span<const expert_index> experts) {
-  auto* weights = std::get_if<model::checkpoint>(&model.weights);
-  if (!weights) return {};
-  return model::keep_plan(model::plan_experts(model.config, experts, model::has_mtp(*weights, model.config)), *weights,
-                          model.config);
+  return model.weights->keep(model::plan_experts(model.config, experts, exec::has_mtp(*model.weights, model.config)));
 }
 
 int threads_of(const serving_options& options, int roles_beside_it) {
@@ -83,10 +78,7 @@ std::string compute_device::name() const {
 }
 
 moe::element element_of(const opened_model& model, const compute_device& device) {
-  if (device.plugin) return moe::element::bf16;
-  if (const auto* made = std::get_if<exec::random_weights>(&model.weights)) return exec::cpu_element(*made, device.cpu);
-  return exec::cpu_element(exec::checkpoint_weights(std::get<model::checkpoint>(model.weights), model.config),
-                           device.cpu);
+  return device.plugin ? moe::element::bf16 : exec::cpu_element(*model.weights, device.cpu);
 }
 
 namespace {
@@ -94,46 +86,27 @@ namespace {
 result<std::unique_ptr<exec::engine>> make_engine(const opened_model& model, const compute_device& device,
                                                   const serving_options& serving, std::int32_t page_count_max) {
   TROUPE_ASSIGN(const auto cache, exec::parse_cache_dtype(serving.kv_cache_dtype));
-  const exec::device_engine_options on_device{.cache = cache,
+  if (device.plugin) {
+    const exec::device_engine_options options{.cache = cache,
                                               .kv_cache_ratio = serving.kv_cache_ratio,
                                               .page_count_max = page_count_max,
                                               .deterministic = serving.deterministic};
-  exec::cpu_engine_options on_cpu;
-  on_cpu.cpu = device.cpu;
-  on_cpu.cache = cache;
-  on_cpu.kv_cache_ratio = serving.kv_cache_ratio;
-  on_cpu.page_count_max = page_count_max;
-  if (const auto* made = std::get_if<exec::random_weights>(&model.weights)) {
-    auto weights = *made;
-    return device.plugin ? device.plugin->make_engine(weights, model.config, on_device)
-                         : exec::make_cpu_engine(weights, model.config, on_cpu);
+    return exec::make_device_engine(*device.plugin, *model.weights, model.config, options, device.progress);
   }
-  const auto& weights = std::get<model::checkpoint>(model.weights);
-  return device.plugin ? exec::make_device_engine(*device.plugin, weights, model.config, on_device, device.progress)
-                       : exec::make_cpu_engine(weights, model.config, on_cpu);
+  exec::cpu_engine_options options;
+  options.cpu = device.cpu;
+  options.cache = cache;
+  options.kv_cache_ratio = serving.kv_cache_ratio;
+  options.page_count_max = page_count_max;
+  return exec::make_cpu_engine(*model.weights, model.config, options);
 }
 
 result<std::unique_ptr<exec::expert_engine>> make_expert_engine(const opened_model& model, const compute_device& device,
                                                                 std::span<const expert_index> experts) {
-  if (const auto* made = std::get_if<exec::random_weights>(&model.weights)) {
-    auto weights = *made;
-    return device.plugin ? device.plugin->make_expert_engine(weights, model.config, experts)
-                         : exec::make_cpu_expert_engine(weights, model.config, experts, device.cpu);
-  }
-  const auto& weights = std::get<model::checkpoint>(model.weights);
+  auto& weights = *model.weights;
   return device.plugin
              ? exec::make_device_expert_engine(*device.plugin, weights, model.config, experts, device.progress)
              : exec::make_cpu_expert_engine(weights, model.config, experts, device.cpu);
-}
-
-result<std::unique_ptr<exec::expert_client>> make_device_experts(const opened_model& model,
-                                                                 const compute_device& device) {
-  if (const auto* made = std::get_if<exec::random_weights>(&model.weights)) {
-    auto weights = *made;
-    return device.plugin->make_local_experts(weights, model.config);
-  }
-  return exec::make_device_local_experts(*device.plugin, std::get<model::checkpoint>(model.weights), model.config,
-                                         device.progress);
 }
 
 } // namespace
@@ -177,7 +150,8 @@ result<std::shared_ptr<expert_shard_parts>> make_expert_shard(const opened_model
 
 result<std::unique_ptr<exec::expert_client>> make_local_experts(const opened_model& model,
                                                                 const compute_device& device) {
-  if (device.plugin && model.config.expert_count > 0) return make_device_experts(model, device);
+  if (device.plugin && model.config.expert_count > 0)
+    return exec::make_device_local_experts(*device.plugin, *model.weights, model.config, device.progress);
   std::vector<expert_index> all(static_cast<std::size_t>(model.config.expert_count));
   std::iota(all.begin(), all.end(), 0);
   std::vector<std::unique_ptr<exec::expert_engine>> engines;

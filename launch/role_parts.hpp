@@ -6,21 +6,19 @@
 #include "runtime/core/result.hpp"
 #include "runtime/exec/cpu_engine.hpp"
 #include "runtime/exec/device/plugin.hpp"
-#include "runtime/exec/random_weights.hpp"
-#include "runtime/model/checkpoint.hpp"
+#include "runtime/exec/model_weights.hpp"
 #include "runtime/model/config.hpp"
 
 #include <memory>
 #include <span>
 #include <string>
-#include <variant>
 
 namespace troupe::launch {
 
 struct opened_model {
   model::model_config config;
   /// Mapped; no tensor is read before a role wants it. Or `--load-format dummy`, the same numbers in every process.
-  std::variant<model::checkpoint, exec::random_weights> weights;
+  std::unique_ptr<exec::weight_source> weights;
 };
 
 /// Errors: bad_input or unsupported, naming file and reason.

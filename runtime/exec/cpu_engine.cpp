@@ -22,6 +22,7 @@ result<std::int32_t> choose_page_count(const cpu_engine_options& options, std::i
 
 result<std::unique_ptr<engine>> make_cpu_engine(weight_source& weights, const model::model_config& config,
                                                 const cpu_engine_options& options) {
+  TROUPE_TRY(weights.check(model::plan_attention(config, has_mtp(weights, config))));
   TROUPE_ASSIGN(const auto device, open_cpu(weights, options.cpu));
   TROUPE_ASSIGN(const auto format, choose_cache(options.cache, config, device));
   TROUPE_ASSIGN(auto loaded, load_cpu_weights(weights, config, device, options.cpu));
@@ -34,6 +35,7 @@ result<std::unique_ptr<engine>> make_cpu_engine(weight_source& weights, const mo
 result<std::unique_ptr<expert_engine>> make_cpu_expert_engine(weight_source& weights, const model::model_config& config,
                                                               std::span<const expert_index> experts,
                                                               const cpu_options& options) {
+  TROUPE_TRY(weights.check(model::plan_experts(config, experts, has_mtp(weights, config))));
   TROUPE_ASSIGN(auto loaded, cpu_experts::load(weights, config, experts, options));
   return std::unique_ptr<expert_engine>(std::move(loaded));
 }

@@ -9,7 +9,6 @@
 #include "runtime/exec/engine.hpp"
 #include "runtime/exec/expert_client.hpp"
 #include "runtime/exec/model_weights.hpp"
-#include "runtime/model/checkpoint.hpp"
 #include "runtime/model/config.hpp"
 
 #include <cstdint>
@@ -44,20 +43,14 @@ struct cpu_engine_options {
   std::int32_t page_count_max = 4096; ///< ... but no more pages than this; they cost memory only once written
 };
 
-/// Loads everything but the routed experts. `weights` may be closed afterwards. Errors: bad_input (a tensor is missing
-/// or has the wrong shape), unsupported (no AVX2, `isa` not of this machine, choose_cache()), overloaded (no memory for
-/// one page).
-result<std::unique_ptr<engine>> make_cpu_engine(const model::checkpoint& weights, const model::model_config& config,
-                                                const cpu_engine_options& options);
+/// Loads everything but the routed experts; `weights` may go afterwards. Errors: bad_input (a tensor is missing or has
+/// the wrong shape), unsupported (no AVX2, `isa` not of this machine, choose_cache()), overloaded (no memory for one
+/// page).
 result<std::unique_ptr<engine>> make_cpu_engine(weight_source& weights, const model::model_config& config,
                                                 const cpu_engine_options& options);
 
 /// Loads the given experts of every MoE layer, the MTP module's included. `experts` ascending, without repetition.
 /// Errors: as make_cpu_engine.
-result<std::unique_ptr<expert_engine>> make_cpu_expert_engine(const model::checkpoint& weights,
-                                                              const model::model_config& config,
-                                                              std::span<const expert_index> experts,
-                                                              const cpu_options& options);
 result<std::unique_ptr<expert_engine>> make_cpu_expert_engine(weight_source& weights, const model::model_config& config,
                                                               std::span<const expert_index> experts,
                                                               const cpu_options& options);

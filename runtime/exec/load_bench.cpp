@@ -57,7 +57,7 @@ std::int64_t read_files(const std::string& dir, int threads) {
 }
 
 /// Seconds until the whole model is in device memory; freeing it is not counted.
-result<double> load(const model::checkpoint& weights, const model::model_config& config, device_plugin& device) {
+result<double> load(weight_source& weights, const model::model_config& config, device_plugin& device) {
   const auto start = clock::now();
   std::unique_ptr<expert_client> experts;
   if (config.expert_count > 0) {
@@ -81,7 +81,8 @@ result<load_figures> bench_load(const load_bench_options& options) {
     f.bytes = read_files(options.model, options.threads);
     const double read_s = seconds_since(start);
     if (options.cold) forget_files(options.model);
-    TROUPE_ASSIGN(const auto weights, model::checkpoint::open(options.model)); // mapped anew, as a process finds it
+    TROUPE_ASSIGN(auto tensors, model::checkpoint::open(options.model)); // mapped anew, as a process finds it
+    checkpoint_weights weights(std::move(tensors), config);
     TROUPE_ASSIGN(const double load_s, load(weights, config, *device));
     f.read_s = round == 0 ? read_s : std::min(f.read_s, read_s);
     f.load_s = round == 0 ? load_s : std::min(f.load_s, load_s);

@@ -6,11 +6,13 @@
 #include "runtime/model/checkpoint.hpp"
 #include "runtime/model/config.hpp"
 #include "runtime/model/tensor_names.hpp"
+#include "runtime/model/weight_plan.hpp"
 
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace troupe::exec {
@@ -41,6 +43,11 @@ class weight_source {
   virtual result<stored_matrix> matrix(const std::string& name, std::int64_t rows, std::int64_t cols) = 0;
   /// Tensor `name` [size] as fp32. Errors: as matrix().
   virtual result<std::vector<float>> vector(const std::string& name, std::int64_t size) = 0;
+  /// Looks for every tensor of `plan`, so that a wrong checkpoint is refused in a moment, and by the same line on every
+  /// run. Reads no weights. Errors: as matrix().
+  virtual result<void> check(const model::weight_plan& /*plan*/) const { return {}; }
+  /// From now on only tensors of `plan` are asked for. Errors: as matrix().
+  virtual result<void> keep(const model::weight_plan& /*plan*/) { return {}; }
   /// What matrix() would return, as a recipe; nothing: it has to be read.
   virtual std::optional<random_matrix> random(const std::string& /*name*/, std::int64_t /*rows*/,
                                               std::int64_t /*cols*/) const {
@@ -48,19 +55,22 @@ class weight_source {
   }
 };
 
-/// Weights of a checkpoint. Both arguments must outlive this.
+/// Weights of a checkpoint.
 class checkpoint_weights final : public weight_source {
  public:
-  checkpoint_weights(const model::checkpoint& tensors, const model::model_config& config)
-      : tensors_(tensors), config_(config) {}
+  checkpoint_weights(model::checkpoint tensors, model::model_config config)
+      : tensors_(std::move(tensors)), config_(std::move(config)) {}
 
   std::optional<kernels::tensor_type> type_of(const std::string& name) const override;
   result<stored_matrix> matrix(const std::string& name, std::int64_t rows, std::int64_t cols) override;
   result<std::vector<float>> vector(const std::string& name, std::int64_t size) override;
+  result<void> check(const model::weight_plan& plan) const override;
+  /// Unmaps the rest.
+  result<void> keep(const model::weight_plan& plan) override;
 
  private:
-  const model::checkpoint& tensors_;
-  const model::model_config& config_;
+  model::checkpoint tensors_;
+  model::model_config config_;
 };
 
 using model::layer_prefix;

@@ -1,8 +1,5 @@
-// Engines from a checkpoint. Every tensor of the role is looked for before the first is packed: a wrong checkpoint is
-// refused in a moment, and by the same line on every run.
-#include "runtime/exec/cpu_engine.hpp"
+#include "runtime/exec/model_weights.hpp"
 #include "runtime/model/matrix_source.hpp"
-#include "runtime/model/weight_plan.hpp"
 
 namespace troupe::exec {
 
@@ -19,20 +16,13 @@ result<std::vector<float>> checkpoint_weights::vector(const std::string& name, s
   return model::load_vector(tensors_, name, size);
 }
 
-result<std::unique_ptr<engine>> make_cpu_engine(const model::checkpoint& weights, const model::model_config& config,
-                                                const cpu_engine_options& options) {
-  TROUPE_TRY(model::check_plan(model::plan_attention(config, model::has_mtp(weights, config)), weights, config));
-  checkpoint_weights source(weights, config);
-  return make_cpu_engine(source, config, options);
+result<void> checkpoint_weights::check(const model::weight_plan& plan) const {
+  TROUPE_TRY(model::check_plan(plan, tensors_, config_));
+  return {};
 }
 
-result<std::unique_ptr<expert_engine>> make_cpu_expert_engine(const model::checkpoint& weights,
-                                                              const model::model_config& config,
-                                                              std::span<const expert_index> experts,
-                                                              const cpu_options& options) {
-  TROUPE_TRY(model::check_plan(model::plan_experts(config, experts, model::has_mtp(weights, config)), weights, config));
-  checkpoint_weights source(weights, config);
-  return make_cpu_expert_engine(source, config, experts, options);
+result<void> checkpoint_weights::keep(const model::weight_plan& plan) {
+  return model::keep_plan(plan, tensors_, config_);
 }
 
 } // namespace troupe::exec

@@ -124,10 +124,6 @@ weight_plan plan_experts(const model_config& config, std::span<const expert_inde
   return std::move(p.plan);
 }
 
-bool has_mtp(const checkpoint& from, const model_config& config) {
-  return config.mtp_layer_count > 0 && from.find(layer_prefix(config.layer_count) + "eh_proj.weight");
-}
-
 result<std::int64_t> check_plan(const weight_plan& plan, const checkpoint& from, const model_config& config) {
   TROUPE_ASSIGN(const auto parts, parts_of(plan, from, config));
   std::int64_t bytes = 0;

@@ -26,9 +26,6 @@ weight_plan plan_attention(const model_config& config, bool with_mtp);
 /// What an expert_shard reads: these experts of every MoE layer.
 weight_plan plan_experts(const model_config& config, std::span<const expert_index> experts, bool with_mtp);
 
-/// Whether `from` holds the MTP module that the config announces; many conversions leave it out.
-bool has_mtp(const checkpoint& from, const model_config& config);
-
 /// Looks for every tensor of `plan` and returns how many bytes they are, scales included. Reads no matrix.
 /// Errors: bad_input naming file, tensor and reason.
 result<std::int64_t> check_plan(const weight_plan& plan, const checkpoint& from, const model_config& config);

@@ -20,8 +20,7 @@ const std::filesystem::path demo_dir = std::filesystem::path(TROUPE_SOURCE_DIR) 
 struct demo_model {
   golden_case golden = load_golden(golden_dir() / "demo");
   model::model_config config = model::load_config(demo_dir).value();
-  model::checkpoint tensors = model::checkpoint::open(demo_dir).value();
-  checkpoint_weights weights{tensors, config};
+  checkpoint_weights weights{model::checkpoint::open(demo_dir).value(), config};
 
   std::vector<std::vector<token_id>> continuations(engine_rig& rig) const {
     std::vector<std::vector<token_id>> all;
@@ -193,8 +192,8 @@ BOOST_AUTO_TEST_CASE(the_plugin_makes_engines_that_answer) {
   BOOST_REQUIRE_MESSAGE(entry, (entry ? "" : entry.error().message));
   auto device = (*entry)->open(0).value();
   engine_rig rig;
-  rig.experts = make_device_local_experts(*device, m.tensors, m.config).value();
-  rig.device = make_device_engine(*device, m.tensors, m.config, {.page_count = 64}).value();
+  rig.experts = make_device_local_experts(*device, m.weights, m.config).value();
+  rig.device = make_device_engine(*device, m.weights, m.config, {.page_count = 64}).value();
   const bool hopper = cuda::path_of(0) == cuda::kernel_path::hopper;
   BOOST_TEST(rig.device->info().name == (hopper ? "cuda/sm_90a" : "cuda/sm_80"));
   BOOST_TEST(rig.device->info().can_draft);

@@ -20,8 +20,7 @@ inline boost::test_tools::assertion_result has_demo(boost::unit_test::test_unit_
 struct demo_model {
   golden_case golden = load_golden(golden_dir() / "demo");
   model::model_config config = model::load_config(demo_dir).value();
-  model::checkpoint tensors = model::checkpoint::open(demo_dir).value();
-  exec::checkpoint_weights weights{tensors, config};
+  exec::checkpoint_weights weights{model::checkpoint::open(demo_dir).value(), config};
 
   /// On every core.
   engine_rig rig(exec::cpu_dtype dtype, exec::cache_dtype cache = exec::cache_dtype::automatic) {

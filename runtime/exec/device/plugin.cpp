@@ -1,7 +1,5 @@
 #include "runtime/exec/device/plugin.hpp"
 
-#include "runtime/model/weight_plan.hpp"
-
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
@@ -95,56 +93,61 @@ class counted_weights final : public weight_source {
     tell();
     return from_.vector(name, size);
   }
+  std::optional<random_matrix> random(const std::string& name, std::int64_t rows, std::int64_t cols) const override {
+    auto recipe = from_.random(name, rows, cols);
+    if (recipe) tell();
+    return recipe;
+  }
 
  private:
-  void tell() {
+  void tell() const {
     const std::lock_guard lock(mutex_);
     if (progress_) progress_(done_++, count_);
   }
 
   weight_source& from_;
-  std::int64_t done_ = 0, count_;
+  std::int64_t count_;
   const load_progress& progress_;
-  std::mutex mutex_;
+  mutable std::int64_t done_ = 0;
+  mutable std::mutex mutex_;
 };
 
 /// make(weights) of a role that reads `plan`.
 template <class Make>
-auto load_planned(const model::weight_plan& plan, const model::checkpoint& weights, const model::model_config& config,
-                  const load_progress& progress, Make make) -> decltype(make(std::declval<weight_source&>())) {
-  TROUPE_TRY(model::check_plan(plan, weights, config));
-  checkpoint_weights source(weights, config);
-  counted_weights counted(source, plan.size(), progress);
+auto load_planned(const model::weight_plan& plan, weight_source& weights, const load_progress& progress, Make make)
+    -> decltype(make(weights)) {
+  TROUPE_TRY(weights.check(plan));
+  counted_weights counted(weights, plan.size(), progress);
   return make(counted);
 }
 
 } // namespace
 
-result<std::unique_ptr<engine>> make_device_engine(device_plugin& device, const model::checkpoint& weights,
+result<std::unique_ptr<engine>> make_device_engine(device_plugin& device, weight_source& weights,
                                                    const model::model_config& config,
                                                    const device_engine_options& options,
                                                    const load_progress& progress) {
-  const auto plan = model::plan_attention(config, model::has_mtp(weights, config));
-  return load_planned(plan, weights, config, progress,
+  const auto plan = model::plan_attention(config, has_mtp(weights, config));
+  return load_planned(plan, weights, progress,
                       [&](weight_source& source) { return device.make_engine(source, config, options); });
 }
 
-result<std::unique_ptr<expert_engine>>
-make_device_expert_engine(device_plugin& device, const model::checkpoint& weights, const model::model_config& config,
-                          std::span<const expert_index> experts, const load_progress& progress) {
-  const auto plan = model::plan_experts(config, experts, model::has_mtp(weights, config));
-  return load_planned(plan, weights, config, progress,
+result<std::unique_ptr<expert_engine>> make_device_expert_engine(device_plugin& device, weight_source& weights,
+                                                                 const model::model_config& config,
+                                                                 std::span<const expert_index> experts,
+                                                                 const load_progress& progress) {
+  const auto plan = model::plan_experts(config, experts, has_mtp(weights, config));
+  return load_planned(plan, weights, progress,
                       [&](weight_source& source) { return device.make_expert_engine(source, config, experts); });
 }
 
-result<std::unique_ptr<expert_client>> make_device_local_experts(device_plugin& device,
-                                                                 const model::checkpoint& weights,
+result<std::unique_ptr<expert_client>> make_device_local_experts(device_plugin& device, weight_source& weights,
                                                                  const model::model_config& config,
                                                                  const load_progress& progress) {
   std::vector<expert_index> all(static_cast<std::size_t>(config.expert_count));
   std::iota(all.begin(), all.end(), 0);
-  const auto plan = model::plan_experts(config, all, model::has_mtp(weights, config));
-  return load_planned(plan, weights, config, progress,
+  const auto plan = model::plan_experts(config, all, has_mtp(weights, config));
+  return load_planned(plan, weights, progress,
                       [&](weight_source& source) { return device.make_local_experts(source, config); });
 }
 

@@ -86,16 +86,16 @@ result<std::unique_ptr<device_plugin>> open_device(std::string_view kind, int in
 /// How many tensors of a role are on the device, of how many.
 using load_progress = std::function<void(std::int64_t done, std::int64_t count)>;
 
-/// The factories over a checkpoint: every tensor of the role is looked for before the first is loaded.
-result<std::unique_ptr<engine>> make_device_engine(device_plugin& device, const model::checkpoint& weights,
+/// The factories, with every tensor of the role looked for before the first is loaded.
+result<std::unique_ptr<engine>> make_device_engine(device_plugin& device, weight_source& weights,
                                                    const model::model_config& config,
                                                    const device_engine_options& options,
                                                    const load_progress& progress = {});
-result<std::unique_ptr<expert_engine>>
-make_device_expert_engine(device_plugin& device, const model::checkpoint& weights, const model::model_config& config,
-                          std::span<const expert_index> experts, const load_progress& progress = {});
-result<std::unique_ptr<expert_client>> make_device_local_experts(device_plugin& device,
-                                                                 const model::checkpoint& weights,
+result<std::unique_ptr<expert_engine>> make_device_expert_engine(device_plugin& device, weight_source& weights,
+                                                                 const model::model_config& config,
+                                                                 std::span<const expert_index> experts,
+                                                                 const load_progress& progress = {});
+result<std::unique_ptr<expert_client>> make_device_local_experts(device_plugin& device, weight_source& weights,
                                                                  const model::model_config& config,
                                                                  const load_progress& progress = {});
 

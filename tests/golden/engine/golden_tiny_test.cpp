@@ -22,13 +22,12 @@ constexpr double logit_tolerance = 1e-4;
 struct tiny_model {
   explicit tiny_model(const std::string& name)
       : golden(load_golden(golden_dir() / name)), config(model::load_config(golden_dir() / name).value()),
-        tensors(model::checkpoint::open(golden_dir() / name).value()), weights(tensors, config) {}
+        weights(model::checkpoint::open(golden_dir() / name).value(), config) {}
 
   engine_rig rig(cpu_dtype dtype) { return make_rig(weights, config, {.dtype = dtype}); }
 
   golden_case golden;
   model::model_config config;
-  model::checkpoint tensors;
   checkpoint_weights weights;
 };
 

@@ -118,6 +118,22 @@ BOOST_AUTO_TEST_CASE(the_dtype_follows_the_checkpoint_unless_it_is_given) {
   BOOST_TEST(make_rig(bf16, config, {.dtype = cpu_dtype::float32}).device->info().name.ends_with("/float32"));
 }
 
+BOOST_AUTO_TEST_CASE(a_checkpoint_may_lack_the_mtp_module_its_config_announces) {
+  struct without_mtp final : weight_source {
+    std::optional<tensor_type> type_of(const std::string& name) const override {
+      return name.starts_with(layer_prefix(1)) ? std::optional(tensor_type::bf16) : std::nullopt;
+    }
+    result<stored_matrix> matrix(const std::string&, std::int64_t, std::int64_t) override { return stored_matrix{}; }
+    result<std::vector<float>> vector(const std::string&, std::int64_t) override { return std::vector<float>{}; }
+  } weights;
+  model::model_config c;
+  c.layer_count = 2;
+  c.mtp_layer_count = 1;
+  BOOST_TEST(!has_mtp(weights, c));
+  c.layer_count = 1;
+  BOOST_TEST(has_mtp(weights, c));
+}
+
 BOOST_AUTO_TEST_CASE(input_that_does_not_fit_is_refused) {
   const auto config = named_shape("tiny").value();
   random_weights weights(1, tensor_type::bf16);
