@@ -1,5 +1,6 @@
 // All roles compute with one instruction set: what a machine does not have is refused, never replaced.
 #include "launch/role_parts.hpp"
+#include "runtime/exec/random_weights.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -35,11 +36,12 @@ BOOST_AUTO_TEST_CASE(dummy_weights_need_the_config_alone_and_are_stored_as_it_sa
   using kernels::tensor_type;
   for (const auto& [dir, type] : {std::pair{demo, tensor_type::f8_e4m3}, {tiny, tensor_type::f32}}) {
     const auto model = open_model({.model_dir = dir, .load_format = "dummy"}).value();
-    const auto* weights = std::get_if<exec::random_weights>(&model.weights);
+    const auto* weights = dynamic_cast<exec::random_weights*>(model.weights.get());
     BOOST_REQUIRE(weights);
     BOOST_TEST((weights->type_of("model.layers.0.mlp.up_proj.weight") == type));
   }
-  BOOST_TEST(std::holds_alternative<model::checkpoint>(open_model({.model_dir = tiny}).value().weights));
+  const auto stored = open_model({.model_dir = tiny}).value();
+  BOOST_TEST(dynamic_cast<exec::checkpoint_weights*>(stored.weights.get()));
 }
 
 BOOST_AUTO_TEST_CASE(roles_have_cores_of_their_own_only_where_threads_are_given_and_fit) {
