@@ -223,10 +223,12 @@ int main(int argc, char** argv) {
   CLI::App app{"One process of the transport's soak."};
   std::string host = "127.0.0.1";
   std::uint16_t port = 0;
+  std::string log_level = "warn";
   app.add_option("--host", host, "the interface to listen at");
   app.add_option("--port", port, "0: any");
+  app.add_option("--log-level", log_level, "on stderr: debug tells of every connection");
   CLI11_PARSE(app, argc, argv);
-  init_log("warn", "net_peer"); // on stderr
+  init_log(log_level, "net_peer");
   const auto outcome = serve(host, port);
   if (!outcome) std::cerr << outcome.error().message << std::endl;
   return outcome ? 0 : 1;

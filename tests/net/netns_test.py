@@ -6,6 +6,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import random
 import subprocess
 import tempfile
 import time
@@ -82,6 +83,20 @@ class netns(unittest.TestCase):
             self.wait_for_answers(peers[1])
             self.wait_for_answers(peers[2])
         self.check(peers, may_bounce=(1, 2))
+
+    def test_two_hosts_whose_link_fails_while_they_connect(self):
+        hosts, peers = self.two_that_ask_each_other()
+        for number in (1, 2, 1):
+            hosts.link(number, "down")
+            time.sleep(1.5)
+            hosts.link(number, "up")
+            time.sleep(random.uniform(0.1, 1.2))  # the connection is under way, or has just come up
+            hosts.link(number, "down")
+            time.sleep(2.5)
+            hosts.link(number, "up")
+            self.wait_for_answers(peers[1])
+            self.wait_for_answers(peers[2])
+        self.check(peers, may_bounce=(1, 2), must_bounce=(1, 2))
 
     def test_two_hosts_find_each_other_again_after_a_blackhole(self):
         hosts, peers = self.two_that_ask_each_other()

@@ -70,7 +70,7 @@ void connections::hang_up(peer& who) {
   who.tether.reset();
 }
 
-/// A while after a peer has gone its process has ended, too, and its parent knows.
+/// A while after a peer has gone its process has ended, too, and its parent knows; and UCX is done with its endpoint.
 void connections::tidy_up_soon() {
   if (std::exchange(tidies_soon_, true)) return;
   with_.timers.add(clock::now() + limits::orphaned_memory_patience, [this] {
@@ -78,6 +78,7 @@ void connections::tidy_up_soon() {
     const spin_hold hold(with_.net.lock);
     if (const auto bytes = release_orphaned_memory(); bytes > 0)
       log::debug("net: {} MiB of ended processes' memory given back", bytes >> 20);
+    if (with_.net.worker.drop_unused()) tidy_up_soon();
   });
 }
 

@@ -48,12 +48,29 @@ struct connections::channel_lease {
   bool kept = false;
 };
 
-connections::connections(parts with, identity me) : with_(std::move(with)), me_(std::move(me)) {
+connections::connections(parts with, identity me) : with_(std::move(with)), me_(std::move(me)) { read_address(); }
+
+void connections::read_address() {
   const auto text = std::as_bytes(std::span(me_.host));
   address_.assign(text.begin(), text.end());
   address_.push_back(std::byte{0});
   const auto worker = with_.net.worker.address();
   address_.insert(address_.end(), worker.begin(), worker.end());
+}
+
+void connections::meet(const peer_card& card) {
+  if (read_way(card.address).host == me_.host) return;
+  if (met_.size() == limits::peers_max) met_.erase(met_.begin());
+  met_.insert(card.uri);
+}
+
+/// A second connection between two hosts' processes begins with a worker that has not met the other side.
+void connections::start_anew_with(const std::string& uri) {
+  const spin_hold hold(with_.net.lock);
+  if (!met_.contains(uri) || !with_.net.worker.renew()) return;
+  met_.clear();
+  read_address();
+  log::debug("net: {} is met again, by a new worker", uri);
 }
 
 void connections::start(awaitable<void> what) {
@@ -104,6 +121,7 @@ awaitable<void> connections::reach(peer_ptr who, std::uint32_t attempt, socket_p
   if (overtaken()) co_return;
   if (!dialled) co_return down(who, dialled.error());
 
+  start_anew_with(who->uri);
   channel_lease channel(with_.table);
   handshake::options how{handshake_role::dialler, card(channel.number, target->uid.empty() ? "" : who->uri)};
   const auto session = co_await shake_hands(*socket, me_.secret, std::move(how));
@@ -157,6 +175,7 @@ awaitable<void> connections::serve(socket_ptr socket) {
     co_return;
   }
   const auto attempt = who ? who->attempt : 0;
+  meet(session->peer);
   const bool accepted = co_await send_signal(*socket, signal_byte::accepted);
   const auto answer = accepted ? co_await receive_signal(*socket) : '\0';
   if (who && (who->state != peer_state::accepting || who->attempt != attempt)) co_return; // another one was faster
@@ -206,6 +225,7 @@ result<connections::peer_ptr> connections::replace(const std::string& uri) {
 result<void> connections::open(const peer_ptr& who, const handshake_session& session, std::uint32_t channel,
                                socket_ptr socket) {
   const auto to = read_way(session.peer.address);
+  meet(session.peer);
   who->channel = channel;
   who->tether = std::move(socket);
   who->hello = session.peer.hello;

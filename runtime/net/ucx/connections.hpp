@@ -16,6 +16,8 @@
 
 #include <boost/asio/io_context.hpp>
 
+#include <set>
+
 namespace troupe::net {
 
 /// Hands on what the listener may still hear: nothing once the transport stops.
@@ -93,6 +95,9 @@ class connections {
   awaitable<void> reach(peer_ptr who, std::uint32_t attempt, socket_ptr socket);
   awaitable<void> watch(peer_ptr who, socket_ptr socket);
   void start(awaitable<void> what);
+  void read_address();
+  void meet(const peer_card& card);
+  void start_anew_with(const std::string& uri);
   peer_card card(std::uint32_t channel, std::string wanted) const;
   admitted admit(const std::string& uri, const socket_ptr& socket);
   result<peer_ptr> replace(const std::string& uri);
@@ -110,6 +115,7 @@ class connections {
   parts with_;
   identity me_;
   std::vector<std::byte> address_; ///< host identity and worker address
+  std::set<std::string> met_;      ///< on other hosts, whom our newest worker may have had (half) a connection with
   std::size_t handshakes_ = 0;
   bool tidies_soon_ = false;
 };

@@ -69,7 +69,7 @@ ucs_status_t receiver::on_piece(void* self, const void* head, std::size_t head_s
 }
 
 inbound::offer receiver::offered(void* data, std::size_t size, const recv_param* how) const {
-  return {net_.worker.handle(), data, size, (how->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0};
+  return {net_.worker.delivering(), data, size, (how->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0};
 }
 
 ucs_status_t receiver::on_hot_bytes(void* self, const void*, std::size_t, void* data, std::size_t size,

@@ -1,4 +1,8 @@
-// A UCX context with its one worker, as an object: made, queried, armed, destroyed. One thread at a time.
+// A UCX context with its worker, as an object: made, queried, armed, destroyed. One thread at a time.
+//
+// A worker may be renewed. UCX 1.13 numbers the connections between two workers on both sides; once an attempt was cut
+// short, the numbers differ, and messages of later connections get lost. A new worker starts to count anew; the old
+// ones go on with the endpoints that they have.
 #pragma once
 
 #include "runtime/core/result.hpp"
@@ -31,11 +35,20 @@ class ucx_worker {
   ~ucx_worker();
   /// UCX 1.13 cannot destroy a worker with an endpoint that is still closing (its peer died in the middle of it): such
   /// a worker is left to the end of the process.
-  void abandon() { worker_ = nullptr, context_ = nullptr; }
+  void abandon();
 
   /// The list in force, as in UCX_TLS; empty: whatever UCX finds.
   const std::string& transports() const { return transports_; }
-  ucp_worker_h handle() const { return worker_; }
+  /// For new endpoints: keep a copy as long as there is one.
+  const std::shared_ptr<ucp_worker>& newest() const { return newest_; }
+  /// The one whose callbacks are running.
+  ucp_worker_h delivering() const { return delivering_; }
+  /// Puts a new worker, with the same handlers, into the place of the newest. False when that cannot be: UCX refuses,
+  /// or limits::retired_workers_max are still in use.
+  bool renew();
+  /// Destroys old workers that had no endpoint the last time either, and forgets what they never finished. To be called
+  /// now and then; true if there are some left.
+  bool drop_unused();
   /// Where others' endpoints lead to.
   std::span<const std::byte> address() const { return address_; }
   /// What may travel in the header of an active message.
@@ -44,21 +57,45 @@ class ucx_worker {
   int event_fd() const { return event_fd_; }
 
   result<void> set_handler(unsigned id, ucp_am_recv_callback_t handler, void* context);
-  bool progress() { return ucp_worker_progress(worker_) != 0; }
+  bool progress() {
+    bool worked = progress(newest_);
+    for (const auto& old : retired_) worked |= progress(old.worker);
+    return worked;
+  }
   /// False: there is something to progress already.
-  bool arm() { return ucp_worker_arm(worker_) == UCS_OK; }
+  bool arm();
 
  private:
+  struct handler {
+    unsigned id;
+    ucp_am_recv_callback_t run;
+    void* context;
+  };
+
+  struct retired_worker {
+    std::shared_ptr<ucp_worker> worker;
+    bool was_unused = false;
+  };
+
   ucx_worker() = default;
   result<void> open(const options& how);
+  result<void> add_worker();
   result<void> query();
+  result<void> tell(const handler& what);
+  bool progress(const std::shared_ptr<ucp_worker>& one) {
+    delivering_ = one.get();
+    return ucp_worker_progress(one.get()) != 0;
+  }
 
-  ucp_context_h context_ = nullptr;
-  ucp_worker_h worker_ = nullptr;
+  std::shared_ptr<ucp_context> context_;
+  std::shared_ptr<ucp_worker> newest_;
+  std::vector<retired_worker> retired_;
+  ucp_worker_h delivering_ = nullptr;
+  std::vector<handler> handlers_;
   std::string transports_;
   std::vector<std::byte> address_;
   std::size_t header_bytes_max_ = 0;
-  int event_fd_ = -1;
+  int event_fd_ = -1; ///< an epoll set of the workers' own
 };
 
 } // namespace troupe::net

@@ -36,9 +36,9 @@ ucs_status_t wire::send(ucp_ep_h endpoint, message_kind kind, std::span<const st
 }
 
 bool wire::all_closed() {
-  std::erase_if(closing, [](void* request) {
-    if (ucp_request_check_status(request) == UCS_INPROGRESS) return false;
-    ucp_request_free(request);
+  std::erase_if(closing, [](const closing_endpoint& one) {
+    if (ucp_request_check_status(one.request) == UCS_INPROGRESS) return false;
+    ucp_request_free(one.request);
     return true;
   });
   return closing.empty();
@@ -56,24 +56,27 @@ result<ucx_endpoint> ucx_endpoint::make(wire& w, std::span<const std::byte> addr
   params.err_handler.cb = on_failure;
   params.err_handler.arg = context;
   ucx_endpoint out;
-  const auto status = ucp_ep_create(w.worker.handle(), &params, &out.endpoint_);
+  out.worker_ = w.worker.newest();
+  const auto status = ucp_ep_create(out.worker_.get(), &params, &out.endpoint_);
   if (status != UCS_OK) return ucx_error("ucx: no way to the peer's worker", status);
   out.wire_ = &w;
+  out.may_force_ = !shared_memory;
+  const ucp_request_param_t plain{};
+  auto* const request = ucp_ep_flush_nbx(out.endpoint_, &plain);
+  if (UCS_PTR_IS_PTR(request)) out.first_flush_ = request;
   return out;
 }
 
 void ucx_endpoint::close() {
   if (!endpoint_) return;
+  const bool opened = !first_flush_ || ucp_request_check_status(first_flush_) != UCS_INPROGRESS;
+  if (first_flush_) ucp_request_free(std::exchange(first_flush_, nullptr));
   ucp_request_param_t param{};
   param.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
-  param.flags = UCP_EP_CLOSE_FLAG_FORCE;
-  auto* request = ucp_ep_close_nbx(endpoint_, &param);
-  if (UCS_PTR_IS_ERR(request)) { // force is refused without failure detection
-    param.flags = 0;
-    request = ucp_ep_close_nbx(endpoint_, &param);
-  }
-  if (UCS_PTR_IS_PTR(request)) wire_->closing.push_back(request);
-  endpoint_ = nullptr;
+  param.flags = may_force_ && opened ? UCP_EP_CLOSE_FLAG_FORCE : 0;
+  auto* const request = ucp_ep_close_nbx(std::exchange(endpoint_, nullptr), &param);
+  if (UCS_PTR_IS_PTR(request)) wire_->closing.push_back({request, worker_});
+  worker_.reset();
 }
 
 } // namespace troupe::net

@@ -30,6 +30,11 @@ struct wire_op : boost::intrusive::list_base_hook<boost::intrusive::link_mode<bo
 };
 using wire_op_list = boost::intrusive::list<wire_op, boost::intrusive::constant_time_size<false>>;
 
+struct closing_endpoint {
+  void* request;
+  std::shared_ptr<ucp_worker> worker;
+};
+
 struct wire {
   wire(ucx_worker& of, job_queue& queue) : worker(of), jobs(queue) {}
   wire(const wire&) = delete;
@@ -54,11 +59,14 @@ struct wire {
   std::vector<std::shared_ptr<outbound>> to_flush; ///< by the progress thread, after this round
   std::unique_ptr<wire_op> spare_hot;              ///< the next hot message's memory
   std::unique_ptr<wire_op> spare_parcel;           ///< the next parcel's
-  std::vector<void*> closing;                      ///< requests of endpoints that are not closed yet
-  wire_op_list forgotten;                          ///< under way when their connection was closed
+  std::vector<closing_endpoint> closing;
+  wire_op_list forgotten; ///< under way when their connection was closed
 };
 
-/// One end of a connection. Closes itself by force: UCX then gives up every send that is under way.
+/// One end of a connection. Closes itself by force where it can: UCX then gives up every send that is under way. Within
+/// a host UCX refuses that. And UCX 1.13 aborts the process when its own exchange with the peer's endpoint is cut
+/// short, then or at a later connection (openucx/ucx#8175): what has not been open yet closes once it is, or has
+/// failed.
 class ucx_endpoint {
  public:
   ucx_endpoint() = default;
@@ -80,10 +88,16 @@ class ucx_endpoint {
   void swap(ucx_endpoint& other) noexcept {
     std::swap(endpoint_, other.endpoint_);
     std::swap(wire_, other.wire_);
+    worker_.swap(other.worker_);
+    std::swap(may_force_, other.may_force_);
+    std::swap(first_flush_, other.first_flush_);
   }
 
   ucp_ep_h endpoint_ = nullptr;
   wire* wire_ = nullptr;
+  std::shared_ptr<ucp_worker> worker_;
+  bool may_force_ = false;
+  void* first_flush_ = nullptr; ///< a request that is done when the way is open
 };
 
 } // namespace troupe::net
