@@ -88,6 +88,8 @@ inline constexpr std::size_t peer_waiting_bytes_max = 256u << 20;
 inline constexpr std::size_t peer_fetch_bytes_max = 8u << 20;
 inline constexpr std::size_t peer_hot_waiting_max = 1024; // hot messages that the wire has not taken yet
 inline constexpr std::size_t handshakes_max = 256;        // under way at a time; whoever comes then is not let in
+/// UCX workers that were replaced (net/ucx/ucx_worker.hpp) and are still in use, or cannot be destroyed; 4 MB each.
+inline constexpr std::size_t retired_workers_max = 32;
 inline constexpr std::chrono::milliseconds connect_timeout{5'000};
 inline constexpr std::chrono::milliseconds handshake_timeout{5'000};
 /// What a peer says about itself once it has proved the cluster secret (net/handshake.hpp).

@@ -5,6 +5,8 @@
 #include "runtime/net/ucx/connections.hpp"
 #include "runtime/net/ucx/orphaned_memory.hpp"
 
+#include <algorithm>
+
 namespace troupe::net {
 
 /// What a process sent before its end may still be on its way through UCX while the socket's end is here.
@@ -78,7 +80,11 @@ void connections::tidy_up_soon() {
     const spin_hold hold(with_.net.lock);
     if (const auto bytes = release_orphaned_memory(); bytes > 0)
       log::debug("net: {} MiB of ended processes' memory given back", bytes >> 20);
-    if (with_.net.worker.drop_unused()) tidy_up_soon();
+    const auto has_requests = [this](ucp_worker_h worker) {
+      const auto on_it = [worker](const auto& one) { return one.worker == worker; };
+      return std::ranges::any_of(with_.net.forgotten, on_it) || std::ranges::any_of(with_.fetches, on_it);
+    };
+    if (with_.net.worker.drop_unused(has_requests)) tidy_up_soon();
   });
 }
 

@@ -17,6 +17,7 @@ constexpr int polls_per_round = 8;
 constexpr int rounds_per_tick = 16;
 constexpr int idle_polls_per_yield = 2'000;
 constexpr std::chrono::milliseconds tick_interval{1};
+constexpr int ticks_per_look_at_sockets = 4; ///< a few us of system calls: each millisecond they would be the p99
 constexpr std::chrono::milliseconds sleep_max{1'000};
 
 void pin_to(int cpu) {
@@ -85,7 +86,10 @@ void progress_loop::tick() {
   const auto now = clock::now();
   if (now - now_ < tick_interval) return;
   now_ = now;
-  with_.io.poll();
+  if (++ticks_ >= ticks_per_look_at_sockets) {
+    ticks_ = 0;
+    with_.io.poll();
+  }
   with_.timers.advance(now);
   {
     const spin_hold hold(with_.net.lock);
@@ -117,6 +121,7 @@ duration progress_loop::sleep() {
   }
   with_.jobs->wake_up();
   now_ = time_point{}; // so that the next tick looks at sockets and timers
+  ticks_ = ticks_per_look_at_sockets - 1;
   rounds_since_tick_ = rounds_per_tick;
   return clock::now() - begin;
 }

@@ -1,7 +1,7 @@
 // The one thread of a transport: jobs, run_some(), sends, receives, timers, sockets; then it spins for a while, and
 // sleeps until something happens.
 //
-//   run_some ─▶ jobs ─▶ flush ─▶ progress ─▶ flush ─▶ (once a millisecond: timers, sockets) ─▶ idle? spin, then sleep
+//   run_some ─▶ jobs ─▶ flush ─▶ progress ─▶ flush ─▶ (now and then: timers, sockets) ─▶ idle? spin, then sleep
 #pragma once
 
 #include "runtime/net/spin_budget.hpp"
@@ -45,6 +45,7 @@ class progress_loop {
   bool waits_for_ucx_ = false;
   bool waits_for_wakes_ = false;
   int rounds_since_tick_ = 0;
+  int ticks_ = 0;                              ///< since it looked at the sockets
   time_point leave_until_ = time_point::max(); ///< set once it leaves
   bool gone_ = false;
 };

@@ -1,5 +1,6 @@
 #include "runtime/net/ucx/ucx_worker.hpp"
 
+#include "runtime/core/limits.hpp"
 #include "runtime/core/log.hpp"
 
 #include <sys/epoll.h>
@@ -31,11 +32,11 @@ constexpr int shared_slot_bytes = 256;
 /// An event of a TCP connection can destroy another connection. UCX 1.13 takes sixteen events at a time, and then one
 /// of them may be about memory that is gone.
 constexpr int tcp_events_at_once = 1;
-constexpr std::size_t retired_workers_max = 8;
 
 /// The value in force. The environment wins: an operator knows the network better than our defaults do.
-result<std::string> set_default(ucp_config_t* config, const char* name, const std::string& value) {
-  if (const char* const set = std::getenv((std::string("UCX_") + name).c_str())) return std::string(set);
+result<std::string> set_default(ucp_config_t* config, const char* name, const std::string& value,
+                                const char* prefix = "UCX_") {
+  if (const char* const set = std::getenv((std::string(prefix) + name).c_str())) return std::string(set);
   if (value.empty()) return value;
   const auto status = ucp_config_modify(config, name, value.c_str());
   if (status != UCS_OK) return unsupported(name, status);
@@ -75,7 +76,7 @@ result<void> ucx_worker::open(const options& how) {
   TROUPE_ASSIGN(transports_, set_default(read, "TLS", how.transports));
   TROUPE_TRY(set_default(read, "NET_DEVICES", how.net_devices));
   TROUPE_TRY(set_default(read, "MM_FIFO_ELEM_SIZE", std::to_string(shared_slot_bytes)));
-  TROUPE_TRY(set_default(read, "TCP_MAX_POLL", std::to_string(tcp_events_at_once)));
+  TROUPE_TRY(set_default(read, "MAX_POLL", std::to_string(tcp_events_at_once), "UCX_TCP_"));
 
   ucp_params_t context{};
   context.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME;
@@ -110,7 +111,7 @@ result<void> ucx_worker::add_worker() {
 }
 
 bool ucx_worker::renew() {
-  if (retired_.size() >= retired_workers_max) return false;
+  if (retired_.size() + abandoned_ >= limits::retired_workers_max) return false;
   const auto old = newest_;
   const auto added = add_worker();
   if (!added) {
@@ -123,10 +124,12 @@ bool ucx_worker::renew() {
   return true;
 }
 
-bool ucx_worker::drop_unused() {
-  std::erase_if(retired_, [](retired_worker& old) {
+bool ucx_worker::drop_unused(const std::function<bool(ucp_worker_h)>& has_requests) {
+  std::erase_if(retired_, [&](retired_worker& old) {
     const bool unused = old.worker.use_count() == 1;
-    return std::exchange(old.was_unused, unused) && unused;
+    if (!std::exchange(old.was_unused, unused) || !unused) return false;
+    if (has_requests(old.worker.get())) abandon(old.worker);
+    return true;
   });
   return !retired_.empty();
 }
@@ -153,8 +156,13 @@ ucx_worker::~ucx_worker() {
 }
 
 void ucx_worker::abandon() {
-  retired_.push_back({newest_});
-  for (const auto& one : retired_) (void)new std::shared_ptr<ucp_worker>(one.worker); // which nobody drops
+  abandon(newest_);
+  for (const auto& old : retired_) abandon(old.worker);
+}
+
+void ucx_worker::abandon(const std::shared_ptr<ucp_worker>& one) {
+  (void)new std::shared_ptr<ucp_worker>(one); // which nobody drops
+  ++abandoned_;
 }
 
 result<void> ucx_worker::set_handler(unsigned id, ucp_am_recv_callback_t handler, void* context) {

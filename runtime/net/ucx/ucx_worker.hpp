@@ -10,6 +10,7 @@
 #include <ucp/api/ucp.h>
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -46,9 +47,9 @@ class ucx_worker {
   /// Puts a new worker, with the same handlers, into the place of the newest. False when that cannot be: UCX refuses,
   /// or limits::retired_workers_max are still in use.
   bool renew();
-  /// Destroys old workers that had no endpoint the last time either, and forgets what they never finished. To be called
-  /// now and then; true if there are some left.
-  bool drop_unused();
+  /// Lets old workers go that had no endpoint the last time either. To be called now and then; true if there are some
+  /// left. `has_requests`: of ours, which may never finish; UCX 1.13 aborts when such a worker is destroyed.
+  bool drop_unused(const std::function<bool(ucp_worker_h)>& has_requests);
   /// Where others' endpoints lead to.
   std::span<const std::byte> address() const { return address_; }
   /// What may travel in the header of an active message.
@@ -78,6 +79,7 @@ class ucx_worker {
   };
 
   ucx_worker() = default;
+  void abandon(const std::shared_ptr<ucp_worker>& one);
   result<void> open(const options& how);
   result<void> add_worker();
   result<void> query();
@@ -90,6 +92,7 @@ class ucx_worker {
   std::shared_ptr<ucp_context> context_;
   std::shared_ptr<ucp_worker> newest_;
   std::vector<retired_worker> retired_;
+  std::size_t abandoned_ = 0;
   ucp_worker_h delivering_ = nullptr;
   std::vector<handler> handlers_;
   std::string transports_;

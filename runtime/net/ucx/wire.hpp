@@ -27,6 +27,7 @@ struct wire_op : boost::intrusive::list_base_hook<boost::intrusive::link_mode<bo
   virtual void take_back_segments() {}
 
   const outbound* forgotten_by = nullptr; ///< of those in wire::forgotten
+  ucp_worker_h worker = nullptr;          ///< of the same
 };
 using wire_op_list = boost::intrusive::list<wire_op, boost::intrusive::constant_time_size<false>>;
 
@@ -82,6 +83,7 @@ class ucx_endpoint {
   ~ucx_endpoint() { close(); }
 
   ucp_ep_h handle() const { return endpoint_; }
+  ucp_worker_h worker() const { return worker_.get(); }
   void close();
 
  private:
