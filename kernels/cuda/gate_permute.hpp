@@ -1,4 +1,4 @@
-// From the gate's logits to quantised rows in their experts' slots: choice, weights, histogram, slots and 1x128
+// From the gate's logits to rows in their experts' slots: choice, weights, histogram, slots and, for FP8 experts, 1x128
 // quantisation of one decode step in two launches. Asynchronous, allocates nothing. Plain C++ header.
 #pragma once
 
@@ -29,14 +29,14 @@ struct gate_permute_args {
 
 /// The first launch alone: `chosen` and `weights`. Ignores x and everything that is about slots.
 cudaError_t gate_rows(const gate_permute_args& args, cudaStream_t stream);
-/// The second: from `chosen` to slots and quantised rows.
-cudaError_t permute_quantise(const ffn_shape& shape, const gate_permute_args& args, const ffn_workspace& ws,
-                             cudaStream_t stream);
+/// The second: from `chosen` to slots and the rows in them. Fills `ws.inputs` and `ws.input_scales` as quantise_rows
+/// does; without room for scales rows stay bf16.
+cudaError_t permute_rows(const ffn_shape& shape, const gate_permute_args& args, const ffn_workspace& ws,
+                         cudaStream_t stream);
 
-/// Both. Ties go to the lowest index; experts outside the kept groups count as -inf (model-spec.md 7.2). Fills
-/// `ws.inputs` and `ws.input_scales` as quantise_rows does. `shape.experts` counts the shared expert; rows_max >=
-/// tokens.
-cudaError_t gate_permute_quantise(const ffn_shape& shape, const gate_permute_args& args, const ffn_workspace& ws,
-                                  cudaStream_t stream);
+/// Both. Ties go to the lowest index; experts outside the kept groups count as -inf (model-spec.md 7.2).
+/// `shape.experts` counts the shared expert; rows_max >= tokens.
+cudaError_t gate_permute(const ffn_shape& shape, const gate_permute_args& args, const ffn_workspace& ws,
+                         cudaStream_t stream);
 
 } // namespace troupe::cuda

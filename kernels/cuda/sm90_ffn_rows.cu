@@ -32,7 +32,8 @@ __global__ void quantise_rows_kernel(ffn_shape shape, ffn_routing routing, const
     const float scale = scale_of(peak), inverse = ptx::reciprocal_approx(scale);
     const __nv_fp8x4_e4m3 q(make_float4(divide(low.x, scale, inverse), divide(low.y, scale, inverse),
                                         divide(high.x, scale, inverse), divide(high.y, scale, inverse)));
-    reinterpret_cast<__nv_fp8x4_e4m3*>(ws.inputs + row * shape.hidden + group * 128)[lane] = q;
+    reinterpret_cast<__nv_fp8x4_e4m3*>(static_cast<std::uint8_t*>(ws.inputs) + row * shape.hidden + group * 128)[lane] =
+        q;
     if (lane == 0) ws.input_scales[(static_cast<std::size_t>(expert) * groups + group) * shape.rows_max + slot] = scale;
   }
 }

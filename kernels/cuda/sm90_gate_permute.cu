@@ -1,8 +1,8 @@
 // Math      s = sigmoid(l) or softmax(l);  b = s + bias;  a group scores its two best b, or its best;  top_k of b in
 //           the kept groups;  w = s (/ sum) * scaling;  slot = number of earlier tokens with the same choice;
-//           q = e4m3(x / scale), scale = max(max|x|, 1e-4) / 448 per row and 128 channels
-// Shapes    l [tokens, experts] fp32, x [tokens, H] bf16, inputs [experts, rows_max, H] e4m3,
-//           scales [experts, H/128, rows_max]
+//           FP8: q = e4m3(x / scale), scale = max(max|x|, 1e-4) / 448 per row and 128 channels
+// Shapes    l [tokens, experts] fp32, x [tokens, H] bf16, inputs [experts, rows_max, H] e4m3 with
+//           scales [experts, H/128, rows_max], or bf16
 // Roofline  256 tokens, 8 choices and the shared expert, H = 7168: 3.7 MB in, 16.5 MB out: 4.4 us at 4.5 TB/s; an empty
 //           kernel takes 2.5 us, so that 8 us are out of reach for 256 tokens while rows are copied to their slots
 // Mapping   gate: one warp a token, eight experts a lane, the best of a warp k times.  permute: one CTA a token, which
@@ -259,23 +259,29 @@ __device__ void count_earlier(const gate_permute_args& args, int token, permute_
   __syncthreads();
 }
 
-/// A warp writes the row and its scales to a slot of an expert.
-__device__ void store_row(const ffn_shape& shape, const ffn_workspace& ws, const std::uint8_t* q, const float* scales,
+/// A warp writes the row and, FP8, its scales to a slot of an expert.
+template <bool Fp8>
+__device__ void store_row(const ffn_shape& shape, const ffn_workspace& ws, const std::uint8_t* row, const float* scales,
                           int expert, int slot) {
-  const int lane = threadIdx.x % 32, groups = shape.hidden / 128;
-  if (lane == 0)
-    ptx::store_line(ws.inputs + (std::size_t(expert) * shape.rows_max + slot) * shape.hidden, q, shape.hidden);
-  float* to = ws.input_scales + std::size_t(expert) * groups * shape.rows_max + slot;
+  const int lane = threadIdx.x % 32, groups = shape.hidden / 128, row_bytes = shape.hidden * (Fp8 ? 1 : 2);
+  if (lane == 0) {
+    auto* inputs = static_cast<std::uint8_t*>(ws.inputs);
+    ptx::store_line(inputs + (std::size_t(expert) * shape.rows_max + slot) * row_bytes, row, row_bytes);
+  }
+  if constexpr (Fp8) {
+    float* to = ws.input_scales + std::size_t(expert) * groups * shape.rows_max + slot;
 #pragma unroll 1
-  for (int g = lane; g < groups; g += 32) to[std::size_t(g) * shape.rows_max] = scales[g];
+    for (int g = lane; g < groups; g += 32) to[std::size_t(g) * shape.rows_max] = scales[g];
+  }
 }
 
+template <bool Fp8>
 __global__ void __launch_bounds__(threads)
     permute_kernel(const ffn_shape shape, const gate_permute_args args, const ffn_workspace ws) {
-  extern __shared__ __align__(16) std::uint8_t q[]; // the row, quantised; then as it came
+  extern __shared__ __align__(16) std::uint8_t row[]; // as experts read it; FP8: then as it came
   __shared__ permute_memory m;
   const int token = blockIdx.x, top_k = args.route.top_k, choices = top_k + args.shared, warp = threadIdx.x / 32;
-  auto* x = reinterpret_cast<uint4*>(q + shape.hidden);
+  auto* x = reinterpret_cast<uint4*>(row + (Fp8 ? shape.hidden : 0));
   if (token < args.tokens && threadIdx.x == 0) { // x is older than the gate's input: the gate waited for both
     ptx::mbarrier_init(&m.loaded, 1);
     ptx::fence_barrier_init();
@@ -287,11 +293,13 @@ __global__ void __launch_bounds__(threads)
   __syncthreads();
   if (token < args.tokens) {
     ptx::mbarrier_wait(&m.loaded, 0);
-    quantise_row(x, shape.hidden, q, m);
-    ptx::fence_async_proxy(); // the copy engine will read the row
+    if constexpr (Fp8) {
+      quantise_row(x, shape.hidden, row, m);
+      ptx::fence_async_proxy(); // the copy engine will read the row
+    }
     __syncthreads();
     // Its slot is known, and who read it last is older than the gate.
-    if (args.shared && warp == 0) store_row(shape, ws, q, m.scale, args.route.experts, token);
+    if (args.shared && warp == 0) store_row<Fp8>(shape, ws, row, m.scale, args.route.experts, token);
   }
   ptx::grid_dependency_wait();
   ptx::grid_launch_dependents();
@@ -300,7 +308,7 @@ __global__ void __launch_bounds__(threads)
   for (int j = warp; j < choices; j += threads / 32) {
     const bool shared = j == top_k;
     const int expert = shared ? args.route.experts : m.expert[j], slot = shared ? token : m.count[j];
-    if (!shared) store_row(shape, ws, q, m.scale, expert, slot);
+    if (!shared) store_row<Fp8>(shape, ws, row, m.scale, expert, slot);
     if (threadIdx.x % 32 != 0) continue;
     args.token_of[expert * shape.rows_max + slot] = token;
     args.slot_of[token * choices + j] = expert * shape.rows_max + slot;
@@ -321,19 +329,21 @@ cudaError_t gate_rows(const gate_permute_args& args, cudaStream_t stream) {
   return launch_dependent(c.softmax ? gate_kernel<true> : gate_kernel<false>, {dim3(args.tokens), 32}, stream, args);
 }
 
-cudaError_t permute_quantise(const ffn_shape& shape, const gate_permute_args& args, const ffn_workspace& ws,
-                             cudaStream_t stream) {
+cudaError_t permute_rows(const ffn_shape& shape, const gate_permute_args& args, const ffn_workspace& ws,
+                         cudaStream_t stream) {
   if (shape.hidden % 128 || shape.hidden > gate_hidden_max || shape.experts != args.route.experts + args.shared ||
       args.tokens > gate_tokens_max || shape.rows_max < args.tokens)
     return cudaErrorInvalidValue;
   if (args.tokens == 0) return cudaMemsetAsync(args.rows, 0, shape.experts * sizeof(int), stream);
-  return launch_dependent(permute_kernel, {dim3(args.tokens + 1), threads, 3 * shape.hidden}, stream, shape, args, ws);
+  const bool fp8 = ws.input_scales;
+  return launch_dependent(fp8 ? permute_kernel<true> : permute_kernel<false>,
+                          {dim3(args.tokens + 1), threads, (fp8 ? 3 : 2) * shape.hidden}, stream, shape, args, ws);
 }
 
-cudaError_t gate_permute_quantise(const ffn_shape& shape, const gate_permute_args& args, const ffn_workspace& ws,
-                                  cudaStream_t stream) {
+cudaError_t gate_permute(const ffn_shape& shape, const gate_permute_args& args, const ffn_workspace& ws,
+                         cudaStream_t stream) {
   if (const auto e = gate_rows(args, stream)) return e;
-  return permute_quantise(shape, args, ws, stream);
+  return permute_rows(shape, args, ws, stream);
 }
 
 } // namespace troupe::cuda

@@ -1,5 +1,6 @@
 // The demo model on the GPU: greedy tokens against the CPU engine's, W8A8's error, tokens that the device chooses, and
 // the plug-in as `serve` loads it.
+#include "kernels/cpu/bf16.hpp"
 #include "runtime/exec/step_loop.hpp"
 #include "tests/gpu/engine_rig.hpp"
 #include "tests/support/golden.hpp"
@@ -28,6 +29,34 @@ struct demo_model {
       all.push_back(run_greedy(rig, prompt.ids, 64, config.eos_token_ids.front()));
     return all;
   }
+};
+
+/// What a conversion to BF16 would publish.
+class widened_weights final : public weight_source {
+ public:
+  explicit widened_weights(weight_source& from) : from_(from) {}
+  std::optional<kernels::tensor_type> type_of(const std::string& name) const override {
+    const auto type = from_.type_of(name);
+    return type == kernels::tensor_type::f8_e4m3 ? kernels::tensor_type::bf16 : type;
+  }
+  result<stored_matrix> matrix(const std::string& name, std::int64_t rows, std::int64_t cols) override {
+    const auto stored = from_.matrix(name, rows, cols).value();
+    if (stored.view.type != kernels::tensor_type::f8_e4m3) return stored;
+    auto wide = std::make_shared<std::vector<std::uint16_t>>(static_cast<std::size_t>(rows * cols));
+    std::vector<float> row(static_cast<std::size_t>(cols));
+    for (std::int64_t r = 0; r < rows; ++r) {
+      kernels::dequantize_row(stored.view, r, row.data());
+      kernels::to_bf16(row.data(), wide->data() + r * cols, cols);
+    }
+    const auto* data = reinterpret_cast<const std::byte*>(wide->data());
+    return stored_matrix{{.type = kernels::tensor_type::bf16, .data = data, .rows = rows, .cols = cols}, wide};
+  }
+  result<std::vector<float>> vector(const std::string& name, std::int64_t size) override {
+    return from_.vector(name, size);
+  }
+
+ private:
+  weight_source& from_;
 };
 
 /// Tokens that agree position by position, of how many there are in the longer ones.
@@ -99,6 +128,19 @@ BOOST_AUTO_TEST_CASE(greedy_tokens_agree_with_the_cpu_engine) {
 
   std::cout << "demo: " << same << " of " << all << " greedy tokens agree with the CPU engine, " << same_golden
             << " of " << all_golden << " with transformers; " << all / seconds.count() << " tokens/s, one sequence"
+            << std::endl;
+  BOOST_TEST(double(same) >= 0.99 * double(all));
+}
+
+BOOST_AUTO_TEST_CASE(bf16_weights_continue_as_the_cpu_engines_do) {
+  demo_model m;
+  widened_weights wide(m.weights);
+  auto gpu = gpu_test::make_gpu_rig(wide, m.config);
+  auto cpu = make_rig(wide, m.config, {.dtype = cpu_dtype::bfloat16, .threads = 8});
+
+  const auto [same, all] = agreement(m.continuations(gpu), m.continuations(cpu));
+
+  std::cout << "demo, BF16 weights: " << same << " of " << all << " greedy tokens agree with the CPU engine"
             << std::endl;
   BOOST_TEST(double(same) >= 0.99 * double(all));
 }

@@ -191,6 +191,17 @@ BOOST_DATA_TEST_CASE(a_row_does_not_depend_on_its_batch, boost::unit_test::data:
   BOOST_TEST((run_alone(rig, c, pages_c, std::vector{64, 6}).back() == of_c.front()));
 }
 
+/// BF16 experts over sorted rows, from 256 on, give the bits of slots.
+BOOST_AUTO_TEST_CASE(many_rows_of_bf16_experts_have_the_bits_of_few) {
+  random_model m(tensor_type::bf16);
+  auto rig = gpu_test::make_gpu_rig(m.weights, m.config);
+  const auto tokens = m.tokens(300);
+  const auto pages = pages_from(0, 300);
+  const auto whole = run_alone(rig, tokens, pages, std::vector{300});
+
+  BOOST_TEST((run_alone(rig, tokens, pages, std::vector{100, 9, 191}) == whole));
+}
+
 /// The same with 656-byte entries, prefilled and decoded, launched and replayed; and no further from the model with
 /// rounded entries than the CPU's engine.
 BOOST_AUTO_TEST_CASE(an_fp8_cache_keeps_rows_apart_and_errs_as_the_cpus) {

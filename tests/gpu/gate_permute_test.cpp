@@ -46,17 +46,18 @@ struct outcome {
   bool operator==(const outcome&) const = default;
 };
 
-outcome run(const step& s) {
+/// FP8 rows, or as they are.
+outcome run(const step& s, bool fp8 = true) {
   const std::size_t slots = std::size_t(s.experts()) * s.rows_max, choices = std::size_t(s.tokens) * s.choices();
   const test::device_buffer<float> logits(s.logits), bias(s.bias), weights(choices), scales(slots * (s.hidden / 128));
   const test::device_buffer<std::uint16_t> x(s.x);
   const test::device_buffer<int> rows(s.experts()), token_of(slots), slot_of(choices), chosen(s.tokens * s.route.top_k);
-  const test::device_buffer<std::uint8_t> inputs(slots * s.hidden);
+  const test::device_buffer<std::uint8_t> inputs(slots * s.hidden * (fp8 ? 1 : 2));
   gate_permute_args args{s.route,    s.shared,       logits.get(),  bias.get(),    x.get(),     s.tokens,
                          rows.get(), token_of.get(), slot_of.get(), weights.get(), chosen.get()};
   ffn_workspace ws;
-  ws.inputs = inputs.get(), ws.input_scales = scales.get();
-  BOOST_REQUIRE_EQUAL(gate_permute_quantise({s.experts(), s.rows_max, s.hidden, 128}, args, ws, nullptr), cudaSuccess);
+  ws.inputs = inputs.get(), ws.input_scales = fp8 ? scales.get() : nullptr;
+  BOOST_REQUIRE_EQUAL(cuda::gate_permute({s.experts(), s.rows_max, s.hidden, 128}, args, ws, nullptr), cudaSuccess);
   BOOST_REQUIRE_EQUAL(cudaDeviceSynchronize(), cudaSuccess);
   return {rows.host(), token_of.host(), slot_of.host(), chosen.host(), weights.host(), scales.host(), inputs.host()};
 }
@@ -122,6 +123,24 @@ BOOST_DATA_TEST_CASE(r1_gate_matches_the_oracle, boost::unit_test::data::make({0
   BOOST_TEST_MESSAGE("seed=" << seed);
 
   check(step(r1, tokens % 2 == 0, tokens, 256, seed));
+}
+
+// The same slots as FP8's; those that nobody fills keep their poison.
+BOOST_DATA_TEST_CASE(bf16_rows_are_copied_as_they_are, boost::unit_test::data::make({0, 1, 33, 256}), tokens) {
+  const unsigned seed = std::random_device{}();
+  BOOST_TEST_MESSAGE("seed=" << seed);
+  const step s(r1, tokens % 2 == 1, tokens, tokens == 33 ? 7168 : 256, seed);
+  auto want = run(s);
+  std::vector<std::uint16_t> rows(want.inputs.size(), 0xFFFF);
+  for (std::size_t i = 0; i < want.slot_of.size(); ++i)
+    std::copy_n(&s.x[i / s.choices() * s.hidden], s.hidden, &rows[std::size_t(want.slot_of[i]) * s.hidden]);
+  want.inputs.assign(reinterpret_cast<const std::uint8_t*>(rows.data()),
+                     reinterpret_cast<const std::uint8_t*>(rows.data() + rows.size()));
+  want.scales.clear();
+
+  auto got = run(s, false);
+  got.scales.clear();
+  BOOST_TEST((got == want));
 }
 
 BOOST_AUTO_TEST_CASE(other_gates_match_the_oracle) {

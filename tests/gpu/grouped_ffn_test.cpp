@@ -2,13 +2,13 @@
 #include "kernels/cuda/grouped_ffn.hpp"
 #include "kernels/tensor_type.hpp"
 #include "tests/gpu/device_buffer.hpp"
+#include "tests/gpu/random_slots.hpp"
 
 #include <boost/test/data/monomorphic.hpp>
 #include <boost/test/data/test_case.hpp>
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <random>
 
 using namespace troupe;
@@ -22,28 +22,13 @@ namespace {
 struct layer {
   ffn_shape shape;
   std::mt19937 random;
-  std::vector<int> rows, token_of, slot_of;
-  std::vector<float> weights;
+  test::random_slots slots;
   std::vector<std::uint16_t> x;
   std::vector<std::uint8_t> gate_up, down;
   std::vector<float> gate_up_scales, down_scales;
-  int tokens;
 
-  layer(ffn_shape s, const std::vector<int>& counts, unsigned seed) : shape(s), random(seed), rows(counts) {
-    tokens = std::accumulate(rows.begin(), rows.end(), 0); // one expert a token: every slot is distinct
-    token_of.assign(std::size_t(shape.experts) * shape.rows_max, 0);
-    slot_of.resize(tokens);
-    std::vector<int> order(tokens);
-    std::iota(order.begin(), order.end(), 0);
-    std::shuffle(order.begin(), order.end(), random);
-    for (int e = 0, next = 0; e < shape.experts; ++e)
-      for (int r = 0; r < rows[e]; ++r, ++next) {
-        token_of[e * shape.rows_max + r] = order[next];
-        slot_of[order[next]] = e * shape.rows_max + r;
-      }
-    weights.resize(tokens);
-    for (auto& w : weights) w = uniform(0.1f, 1.0f);
-    x.resize(std::size_t(tokens) * shape.hidden);
+  layer(ffn_shape s, const std::vector<int>& counts, unsigned seed)
+      : shape(s), random(seed), slots(s, counts, random), x(std::size_t(slots.tokens) * shape.hidden) {
     for (auto& v : x) v = kernels::float_to_bf16(uniform(-2, 2));
     gate_up = random_weights(std::size_t(shape.experts) * 2 * shape.intermediate * shape.hidden);
     down = random_weights(std::size_t(shape.experts) * shape.hidden * shape.intermediate);
@@ -89,14 +74,14 @@ struct run {
   test::device_buffer<float> gate_up_scales, down_scales, input_scales, middle_scales;
 
   run(const layer& l, int rows_hint)
-      : rows(l.rows), token_of(l.token_of), slot_of(l.slot_of), weights(l.weights), x(l.x),
-        outputs(slots(l) * l.shape.hidden), y(std::size_t(l.tokens) * l.shape.hidden), gate_up(l.gate_up), down(l.down),
+      : rows(l.slots.rows), token_of(l.slots.token_of), slot_of(l.slots.slot_of), weights(l.slots.weights), x(l.x),
+        outputs(slots(l) * l.shape.hidden), y(l.x.size()), gate_up(l.gate_up), down(l.down),
         inputs(slots(l) * l.shape.hidden), middle(slots(l) * l.shape.intermediate), gate_up_scales(l.gate_up_scales),
         down_scales(l.down_scales), input_scales(slots(l) * (l.shape.hidden / 128)),
         middle_scales(slots(l) * (l.shape.intermediate / 128)) {
     const ffn_weights w{gate_up.get(), gate_up_scales.get(), down.get(), down_scales.get()};
     const ffn_workspace ws{inputs.get(), input_scales.get(), middle.get(), middle_scales.get(), outputs.get()};
-    const ffn_routing routing{rows.get(), token_of.get(), slot_of.get(), weights.get(), l.tokens, 1};
+    const ffn_routing routing{rows.get(), nullptr, token_of.get(), slot_of.get(), weights.get(), l.slots.tokens, 1};
     BOOST_REQUIRE_EQUAL(quantise_rows(l.shape, routing, x.get(), ws, nullptr), cudaSuccess);
     BOOST_REQUIRE_EQUAL(grouped_gate_up(l.shape, w, routing, ws, rows_hint, nullptr), cudaSuccess);
     BOOST_REQUIRE_EQUAL(grouped_down(l.shape, w, routing, ws, rows_hint, nullptr), cudaSuccess);
@@ -116,9 +101,9 @@ void check(const layer& l, int rows_hint, int samples) {
   std::mt19937 pick(7);
   double worst_middle = 0, worst_down = 0;
   for (int e = 0; e < s.experts; ++e)
-    for (int row = 0; row < l.rows[e]; ++row) {
+    for (int row = 0; row < l.slots.rows[e]; ++row) {
       const std::size_t slot = std::size_t(e) * s.rows_max + row;
-      const auto* x = &l.x[std::size_t(l.token_of[slot]) * s.hidden];
+      const auto* x = &l.x[std::size_t(l.slots.token_of[slot]) * s.hidden];
       for (int g = 0; g < k_in; ++g) {
         float peak = 0;
         for (int i = 0; i < 128; ++i) peak = std::max(peak, std::abs(bf16_to_float(x[g * 128 + i])));
@@ -145,8 +130,8 @@ void check(const layer& l, int rows_hint, int samples) {
             &middle_scales[std::size_t(e) * k_mid * s.rows_max + row], s.rows_max, s.intermediate);
         const float out = bf16_to_float(outputs[slot * s.hidden + c]);
         worst_down = std::max(worst_down, std::abs(out - want) / (std::abs(want) / 128 + 2e-3));
-        const auto token = l.token_of[slot];
-        BOOST_REQUIRE_EQUAL(y[std::size_t(token) * s.hidden + c], kernels::float_to_bf16(l.weights[token] * out));
+        const auto token = l.slots.token_of[slot];
+        BOOST_REQUIRE_EQUAL(y[std::size_t(token) * s.hidden + c], kernels::float_to_bf16(l.slots.weights[token] * out));
       }
     }
   BOOST_TEST(worst_middle <= 1.0);
@@ -181,8 +166,8 @@ BOOST_AUTO_TEST_CASE(rows_do_not_depend_on_their_neighbours) {
   layer l({2, 96, 512, 256}, {96, 3}, seed);
   const auto full = run(l, 96).y.host();
   for (int hint : {8, 16, 32, 64}) BOOST_TEST((run(l, hint).y.host() == full));
-  const int token = l.token_of[0];
-  l.rows = {1, 0};
+  const int token = l.slots.token_of[0];
+  l.slots.rows = {1, 0};
   const auto alone = run(l, 8).y.host();
 
   BOOST_TEST(std::equal(&alone[std::size_t(token) * 512], &alone[std::size_t(token) * 512] + 512,

@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/path.hpp"
 #include "runtime/exec/cuda/uploader.hpp"
+#include "runtime/exec/device/weight_shapes.hpp"
 #include "runtime/exec/model_weights.hpp"
 
 #include <cstdint>
@@ -33,8 +34,11 @@ struct device_ffn {
   bool batch_invariant = true;
 
   bool is_fp8() const { return gate_up_scales.size() > 0; }
-  /// Whether the grouped Hopper kernels take them as routed experts (W8A8); else `linear` does, with bf16 activations.
-  bool is_grouped() const { return is_fp8() && cuda::current_path() == cuda::kernel_path::hopper; }
+  /// Whether the grouped Hopper kernels take them as routed experts, FP8 with FP8 activations (W8A8); else `linear`
+  /// does.
+  bool is_grouped() const {
+    return fits_grouped_ffn(hidden, width, experts) && cuda::current_path() == cuda::kernel_path::hopper;
+  }
 };
 
 /// Names as in model-spec.md 2.3; vectors are fp32 and empty where the config does without.

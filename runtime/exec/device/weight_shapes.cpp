@@ -30,8 +30,12 @@ result<void> check_device_shape(const model::model_config& c) {
   return want("n_group", c.group_count, c.group_count <= 64, "at most 64");
 }
 
+bool fits_grouped_ffn(int hidden, int width, int experts) {
+  return hidden % 256 == 0 && width % 128 == 0 && experts <= 256;
+}
+
 bool fits_fp8_ffn(int hidden, int width, int experts, int block_rows, int block_cols) {
-  return hidden % 256 == 0 && width % 128 == 0 && experts <= 256 && block_rows == 128 && block_cols == 128;
+  return fits_grouped_ffn(hidden, width, experts) && block_rows == 128 && block_cols == 128;
 }
 
 void split_key(const kernels::weight_view& kv_b, int head, int nope, int value, std::uint16_t* key) {

@@ -12,6 +12,8 @@ namespace troupe::exec {
 
 /// Whether the kernels have this model's shape. Pure. Errors: unsupported naming the field.
 result<void> check_device_shape(const model::model_config& config);
+/// Whether Hopper's grouped kernels have routed experts of this shape. Pure.
+bool fits_grouped_ffn(int hidden, int width, int experts);
 /// Whether a feed-forward block of FP8 weights can run on the FP8 kernels; else it becomes BF16. Pure.
 bool fits_fp8_ffn(int hidden, int width, int experts, int block_rows, int block_cols);
 

@@ -129,6 +129,7 @@ BOOST_AUTO_TEST_CASE(fp8_feed_forward_wants_whole_blocks) {
   BOOST_TEST(!fits_fp8_ffn(384, 128, 1, 128, 128));
   BOOST_TEST(!fits_fp8_ffn(256, 192, 1, 128, 128));
   BOOST_TEST(!fits_fp8_ffn(256, 128, 1, 64, 128));
+  BOOST_TEST(fits_grouped_ffn(256, 128, 1));
 }
 
 BOOST_AUTO_TEST_CASE(kv_b_is_cut_by_head_and_its_key_half_transposed) {
