@@ -82,7 +82,8 @@ void connections::tidy_up_soon() {
       log::debug("net: {} MiB of ended processes' memory given back", bytes >> 20);
     const auto has_requests = [this](ucp_worker_h worker) {
       const auto on_it = [worker](const auto& one) { return one.worker == worker; };
-      return std::ranges::any_of(with_.net.forgotten, on_it) || std::ranges::any_of(with_.fetches, on_it);
+      const bool closes = std::erase_if(with_.net.closing, on_it) > 0;
+      return closes || std::ranges::any_of(with_.net.forgotten, on_it) || std::ranges::any_of(with_.fetches, on_it);
     };
     if (with_.net.worker.drop_unused(has_requests)) tidy_up_soon();
   });

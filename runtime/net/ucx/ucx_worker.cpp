@@ -126,7 +126,7 @@ bool ucx_worker::renew() {
 
 bool ucx_worker::drop_unused(const std::function<bool(ucp_worker_h)>& has_requests) {
   std::erase_if(retired_, [&](retired_worker& old) {
-    const bool unused = old.worker.use_count() == 1;
+    const bool unused = !old.is_used();
     if (!std::exchange(old.was_unused, unused) || !unused) return false;
     if (has_requests(old.worker.get())) abandon(old.worker);
     return true;
@@ -136,7 +136,8 @@ bool ucx_worker::drop_unused(const std::function<bool(ucp_worker_h)>& has_reques
 
 bool ucx_worker::arm() {
   const auto armed = [](const auto& one) { return ucp_worker_arm(one.get()) == UCS_OK; };
-  return armed(newest_) && std::ranges::all_of(retired_, armed, &retired_worker::worker);
+  return armed(newest_) &&
+         std::ranges::all_of(retired_, [&](const auto& old) { return !old.is_used() || armed(old.worker); });
 }
 
 result<void> ucx_worker::query() {

@@ -2,7 +2,8 @@
 //
 // A worker may be renewed. UCX 1.13 numbers the connections between two workers on both sides; once an attempt was cut
 // short, the numbers differ, and messages of later connections get lost. A new worker starts to count anew; the old
-// ones go on with the endpoints that they have.
+// ones go on with the endpoints that they have, and stand still without any: an endpoint that fails while it closes can
+// make UCX touch memory that is gone.
 #pragma once
 
 #include "runtime/core/result.hpp"
@@ -60,7 +61,7 @@ class ucx_worker {
   result<void> set_handler(unsigned id, ucp_am_recv_callback_t handler, void* context);
   bool progress() {
     bool worked = progress(newest_);
-    for (const auto& old : retired_) worked |= progress(old.worker);
+    for (const auto& old : retired_) worked |= old.is_used() && progress(old.worker);
     return worked;
   }
   /// False: there is something to progress already.
@@ -74,6 +75,8 @@ class ucx_worker {
   };
 
   struct retired_worker {
+    bool is_used() const { return worker.use_count() > 1; } ///< by an endpoint
+
     std::shared_ptr<ucp_worker> worker;
     bool was_unused = false;
   };

@@ -75,7 +75,7 @@ void ucx_endpoint::close() {
   param.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
   param.flags = may_force_ && opened ? UCP_EP_CLOSE_FLAG_FORCE : 0;
   auto* const request = ucp_ep_close_nbx(std::exchange(endpoint_, nullptr), &param);
-  if (UCS_PTR_IS_PTR(request)) wire_->closing.push_back({request, worker_});
+  if (UCS_PTR_IS_PTR(request)) wire_->closing.push_back({request, worker_.get()});
   worker_.reset();
 }
 

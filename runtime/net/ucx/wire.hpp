@@ -33,7 +33,7 @@ using wire_op_list = boost::intrusive::list<wire_op, boost::intrusive::constant_
 
 struct closing_endpoint {
   void* request;
-  std::shared_ptr<ucp_worker> worker;
+  ucp_worker_h worker;
 };
 
 struct wire {
