@@ -165,6 +165,50 @@ BOOST_DATA_TEST_CASE(mapped_experts_give_the_bits_of_experts_here, boost::unit_t
   }
 }
 
+/// Five sequences, one of them with a draft: six rows, padded to eight and replayed in pieces.
+BOOST_DATA_TEST_CASE(decode_steps_in_pieces_have_the_same_bits, boost::unit_test::data::make({false, true}), fp8) {
+  const auto seed = fresh_seed();
+  std::mt19937_64 random(seed);
+  peer_model m(seed, fp8);
+  auto rig = gpu_test::make_gpu_rig(m.weights, m.config);
+  auto& device = dynamic_cast<cuda_model&>(*rig.device);
+  std::vector<std::vector<token_id>> tokens, next;
+  std::vector<std::vector<page_id>> pages;
+  std::vector<row_group> groups;
+  std::vector<draft_group> drafts;
+  for (std::uint32_t s = 0; s < 5; ++s) {
+    tokens.push_back(random_tokens(random, 30 + 31 * static_cast<int>(s), m.config.vocab_size));
+    next.push_back(random_tokens(random, 2, m.config.vocab_size)), pages.push_back(pages_from(s, 160, 5));
+  }
+  for (std::size_t s = 0, row = 0; s < 5; ++s) {
+    const std::size_t rows = s == 2 ? 2 : 1, first = tokens[s].size() - rows;
+    const auto all = std::span<const token_id>(tokens[s]);
+    const row_group prompt{.tokens = all.first(first), .pages = pages[s], .logit_rows = 0};
+    device.forward({&prompt, 1}, *rig.experts).value();
+    groups.push_back({all.last(rows), static_cast<std::int32_t>(first), pages[s], static_cast<std::int32_t>(rows)});
+    drafts.push_back({static_cast<std::int32_t>(row), static_cast<std::int32_t>(first),
+                      std::span<const token_id>(next[s]).first(rows), pages[s]});
+    row += rows;
+  }
+  const auto run = [&](expert_client& experts) {
+    device.forward(groups, experts).value();
+    auto logits = copy_logits(device, 0, 6);
+    const auto drawn = device.draft(drafts, experts).value();
+    for (std::int32_t i = 0; i < 5; ++i)
+      logits.emplace_back(device.draft_logits(i).begin(), device.draft_logits(i).end());
+    return std::pair(logits, drawn);
+  };
+  const auto here = run(*rig.experts);
+  mapping_client peers(seed, fp8, 2, m.config.expert_count);
+  for (const auto least : {std::optional<std::int32_t>{}, std::optional<std::int32_t>{2}}) {
+    peers.overlap = least;
+    for (int i = 0; i < 5; ++i) BOOST_TEST((run(peers) == here)); // launched, captured, replayed
+    BOOST_TEST((run(*rig.experts) == here));
+  }
+  peers.kill_all(), peers.replace_all(); // other memory is mapped
+  for (int i = 0; i < 4; ++i) BOOST_TEST((run(peers) == here));
+}
+
 BOOST_AUTO_TEST_CASE(a_batch_may_come_twice_and_not_too_late) {
   const auto seed = fresh_seed();
   std::mt19937_64 random(seed);

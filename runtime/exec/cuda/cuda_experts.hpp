@@ -4,6 +4,7 @@
 
 #include "runtime/exec/cuda/cuda_ffn.hpp"
 #include "runtime/exec/cuda/ipc_memory.hpp"
+#include "runtime/exec/cuda/step_graphs.hpp"
 #include "runtime/exec/device/peer_table.hpp"
 #include "runtime/exec/device/slot_passes.hpp"
 #include "runtime/exec/local_expert_client.hpp"
@@ -39,7 +40,8 @@ class cuda_experts final : public expert_engine {
   void add(layer_index layer, const device_rows& rows, cudaStream_t stream);
 
  private:
-  cuda_experts(const cuda_device& device, const model::model_config& config) : device_(device), config_(config) {}
+  cuda_experts(const cuda_device& device, const model::model_config& config)
+      : device_(device), config_(config), graphs_(2 * (static_cast<std::size_t>(config.layer_count) + 1)) {}
 
   const device_ffn& weights_of(layer_index layer) const {
     return weights_[static_cast<std::size_t>(layer_slot_[static_cast<std::size_t>(layer)])];
@@ -61,6 +63,7 @@ class cuda_experts final : public expert_engine {
     std::uint64_t ticket = 0; ///< of the last batch
     exported_memory outputs;
   };
+  void launch_mapped(const mapped_batch& batch, const asker& from, const std::byte* rows);
 
   cuda_device device_;
   model::model_config config_;
@@ -71,6 +74,7 @@ class cuda_experts final : public expert_engine {
   device_memory owned_;   // [owned] int, by slot
   device_memory slot_of_; // [expert_count] int, expert_slot_
   peer_table<asker> askers_;
+  step_graphs graphs_; // of batches of few mapped rows; an asker has two places
   cuda_stream stream_;
   cuda_ffn ffn_;
   pinned_scratch<std::byte> host_rows_;

@@ -23,6 +23,19 @@ result<device_segment> cuda_experts::run_mapped(const mapped_batch& batch, std::
   TROUPE_TRY(from->outputs.reserve(layout.output_bytes));
   from->ticket = ticket;
 
+  const auto launch = [&](cudaStream_t) { launch_mapped(batch, *from, rows); };
+  if (batch.row_count > graph_rows_max)
+    launch(stream_);
+  else
+    graphs_.run({.rows = batch.row_count, .experts = from, .layer = batch.layer}, stream_, launch);
+  stream_.wait();
+  return from->outputs.segment();
+}
+
+void cuda_experts::launch_mapped(const mapped_batch& batch, const asker& from, const std::byte* rows) {
+  const int top_k = batch.experts_per_row, hidden = batch.hidden_size;
+  const mapped_layout layout(static_cast<std::size_t>(batch.row_count), static_cast<std::size_t>(hidden),
+                             static_cast<std::size_t>(top_k));
   auto* const copy = inputs_.reserve(layout.rows_bytes / 2);
   const auto* const chosen = reinterpret_cast<const int*>(reinterpret_cast<std::byte*>(copy) + layout.chosen_at);
   must(cuda::copy_pieces({{{rows, copy, static_cast<std::int64_t>(layout.rows_bytes)}}}, stream_));
@@ -31,10 +44,8 @@ result<device_segment> cuda_experts::run_mapped(const mapped_batch& batch, std::
   for (int first = 0; owned_count_ > 0 && first < batch.row_count; first += rows_max) {
     const auto at = static_cast<std::size_t>(first);
     run_owned(w, copy + at * hidden, chosen + at * top_k, std::min(rows_max, batch.row_count - first), rows_max,
-              from->outputs.as<std::uint16_t>() + at * top_k * hidden);
+              from.outputs.as<std::uint16_t>() + at * top_k * hidden);
   }
-  stream_.wait();
-  return from->outputs.segment();
 }
 
 void cuda_experts::run_owned(const device_ffn& w, const std::uint16_t* rows, const int* chosen, int count, int rows_max,

@@ -20,15 +20,6 @@ T* fetch(pinned_scratch<T>& to, const T* from, std::size_t count, cudaStream_t s
 
 result<void> far_experts::start(layer_index layer, const device_rows& rows, expert_client& experts,
                                 cudaStream_t stream) {
-  const auto which = mapped_.possible(rows.rows, experts) ? way::mapped : way::host;
-  TROUPE_TRY(which == way::mapped ? mapped_.start(layer, rows, experts, stream) : send(layer, rows, experts, stream));
-  way_ = which;
-  return {};
-}
-
-/// Through the host.
-result<void> far_experts::send(layer_index layer, const device_rows& rows, expert_client& experts,
-                               cudaStream_t stream) {
   const auto choices = static_cast<std::size_t>(rows.rows) * choices_;
   size_ = static_cast<std::size_t>(rows.rows) * hidden_;
   const auto* chosen = fetch(host_chosen_, rows.chosen, choices, stream);
@@ -55,13 +46,12 @@ result<void> far_experts::send(layer_index layer, const device_rows& rows, exper
 }
 
 result<void> far_experts::finish(expert_client& experts, cudaStream_t stream) {
-  const auto which = std::exchange(way_, way::none);
-  if (which == way::none) return {};
-  if (which == way::mapped) return mapped_.finish(experts, stream);
+  auto* const x = std::exchange(x_, nullptr);
+  if (!x) return {};
   auto* added = host_added_.reserve(size_);
   TROUPE_TRY(experts.finish({added, size_}));
   must(cudaMemcpyAsync(added_.reserve(size_), added, size_ * sizeof(float), cudaMemcpyHostToDevice, stream));
-  must(cuda::add_rows(added_.get(), static_cast<std::int64_t>(size_), x_, stream));
+  must(cuda::add_rows(added_.get(), static_cast<std::int64_t>(size_), x, stream));
   return {};
 }
 

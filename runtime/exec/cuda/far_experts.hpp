@@ -1,8 +1,8 @@
-// Routed experts that are in other processes, as a model on a GPU asks them: rows stay in device memory where those map
-// it (mapped_rows), else they leave and outputs come through the host. The same bits.
+// Routed experts that are somewhere else, as a model on a GPU asks them: rows leave and outputs come through the host.
+// Where shards map device memory, mapped_rows takes its place.
 #pragma once
 
-#include "runtime/exec/cuda/mapped_rows.hpp"
+#include "runtime/exec/cuda/cuda_experts.hpp"
 
 #include <vector>
 
@@ -12,7 +12,7 @@ namespace troupe::exec {
 class far_experts {
  public:
   explicit far_experts(const model::model_config& config)
-      : hidden_(config.hidden_size), choices_(config.experts_per_token), mapped_(config) {}
+      : hidden_(config.hidden_size), choices_(config.experts_per_token) {}
 
   /// Waits for `stream` and sends the rows; `rows.x` stays valid until finish(). Errors: as expert_client's.
   result<void> start(layer_index layer, const device_rows& rows, expert_client& experts, cudaStream_t stream);
@@ -20,16 +20,11 @@ class far_experts {
   /// nothing was started.
   result<void> finish(expert_client& experts, cudaStream_t stream);
   /// A step has failed: what was started is lost.
-  void forget() { way_ = way::none; }
+  void forget() { x_ = nullptr; }
 
  private:
-  enum class way { none, host, mapped };
-  result<void> send(layer_index layer, const device_rows& rows, expert_client& experts, cudaStream_t stream);
-
   int hidden_, choices_;
-  way way_ = way::none; ///< of the rows that are being worked on
-  mapped_rows mapped_;
-  float* x_ = nullptr;
+  float* x_ = nullptr; ///< of the rows that are on their way
   std::size_t size_ = 0;
   pinned_scratch<std::uint16_t> host_rows_;
   pinned_scratch<float> host_added_, host_weights_;

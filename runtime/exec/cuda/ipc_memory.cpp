@@ -45,7 +45,7 @@ result<void> exported_memory::reserve(std::size_t bytes) {
   std::memcpy(segment_.handle.data(), &handle, sizeof handle);
   if (memory_.empty()) segment_.owner = this_process(), segment_.pid = ::getpid(), segment_.place = next_place();
   segment_.size = size - device_memory::spare_bytes;
-  ++segment_.generation;
+  ++segment_.generation, ++scratch_growths;
   memory_.push_back(std::move(grown));
   return {};
 }
@@ -57,6 +57,7 @@ result<std::byte*> cuda_ipc::open(const device_segment& s) {
   void* begin = nullptr;
   if (const auto status = cudaIpcOpenMemHandle(&begin, handle, cudaIpcMemLazyEnablePeerAccess); status != cudaSuccess)
     return unsupported("mapping device memory of another process", status);
+  ++scratch_growths;
   return static_cast<std::byte*>(begin);
 }
 

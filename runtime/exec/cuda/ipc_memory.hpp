@@ -9,8 +9,8 @@
 
 namespace troupe::exec {
 
-/// Memory of the current device that other processes may map. Growing moves it; what it leaves stays allocated (less
-/// than what it has now), because freeing memory that somebody has mapped is undefined.
+/// Memory of the current device that other processes may map. Growing moves it (scratch_growths); what it leaves stays
+/// allocated (less than what it has now), because freeing memory that somebody has mapped is undefined.
 class exported_memory {
  public:
   /// At least so many bytes, of any content. Errors: overloaded (device memory), unsupported (no IPC here).
@@ -29,7 +29,7 @@ class exported_memory {
 
 /// What mapped_segment needs of a device. Memory of a process that has ended stays readable until it is closed.
 struct cuda_ipc {
-  /// Errors: unsupported.
+  /// Counts as a scratch_growth: addresses of what was mapped before may be given again. Errors: unsupported.
   static result<std::byte*> open(const device_segment& s);
   static void close(std::byte* begin);
 };
