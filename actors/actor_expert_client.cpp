@@ -120,7 +120,8 @@ result<void> actor_expert_client::wait_for(const dispatch& wanted) {
 }
 
 std::optional<std::int32_t> actor_expert_client::overlap_rows_min() const {
-  return shards_apart_ ? std::optional(limits::overlap_rows_min) : std::nullopt;
+  if (!shards_apart_) return std::nullopt;
+  return can_map_ ? limits::mapped_overlap_rows_min : limits::overlap_rows_min;
 }
 
 /// Handles one message; false if none came in time.

@@ -39,9 +39,9 @@ class actor_expert_client final : public exec::expert_client {
 
   result<void> start(layer_index layer, const moe::routing& choice, std::span<const float> inputs) override;
   result<void> finish(std::span<float> out) override;
-  /// limits::overlap_rows_min when shards compute with something of their own: another host, another GPU, or cores of
-  /// their own. What is shared works on either the attention or the experts anyway, and two halves cost more than one
-  /// whole.
+  /// limits::overlap_rows_min, or mapped_overlap_rows_min, when shards compute with something of their own: another
+  /// host, another GPU, or cores of their own. What is shared works on either the attention or the experts anyway, and
+  /// two halves cost more than one whole.
   std::optional<std::int32_t> overlap_rows_min() const override;
 
   bool can_map() const override { return can_map_; }

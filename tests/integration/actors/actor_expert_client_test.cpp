@@ -197,6 +197,10 @@ BOOST_AUTO_TEST_CASE(shards_with_a_gpu_or_cores_of_their_own_are) {
   shared.device_of_shards = "cpu/avx2 x2";
   device_of_shards = "cuda/sm_90a NVIDIA H200 #1";
 
+  BOOST_TEST(overlaps_from(*this).value_or(0) == limits::mapped_overlap_rows_min);
+  client.start_mapped(rows_at(1)).value();
+  BOOST_TEST(client.finish_mapped().has_value());
+  for (const std::size_t segment : {0, 1}) client.stop_mapping(segment, "out of reach");
   BOOST_TEST(overlaps_from(*this).value_or(0) == limits::overlap_rows_min);
   BOOST_TEST(overlaps_from(spare).value_or(0) == limits::overlap_rows_min);
   BOOST_TEST(!overlaps_from(shared).has_value());
