@@ -27,6 +27,8 @@ struct expert_shard_parts {
 using expert_helper_actor = caf::typed_actor<
     // Answers with the outputs of every (expert, row) pair of the batch.
     caf::replies_to<dispatch_rows>::with<rows_done>,
+    // The same for rows in device memory.
+    caf::replies_to<dispatch_mapped>::with<mapped_done>,
     // Answers when everything that came before has been answered.
     caf::replies_to<drain_atom>::with<drained_atom>>;
 

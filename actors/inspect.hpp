@@ -4,8 +4,10 @@
 #include "actors/generation_service.hpp"
 #include "actors/serving_options.hpp"
 #include "runtime/cluster/membership.hpp"
+#include "runtime/core/device_segment.hpp"
 #include "runtime/core/generation.hpp"
 #include "runtime/core/limits.hpp"
+#include "runtime/exec/expert_client.hpp"
 #include "runtime/moe/dispatch.hpp"
 #include "runtime/net/bridge/segment_wire.hpp"
 
@@ -124,6 +126,15 @@ typename Inspector::result_type inspect(Inspector& f, progress_report& x) {
 }
 
 } // namespace cluster
+
+namespace exec {
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, mapped_batch& x) {
+  return f(caf::meta::type_name("mapped_batch"), x.layer, x.hidden_size, x.row_count, x.experts_per_row, x.rows);
+}
+
+} // namespace exec
 
 namespace moe {
 

@@ -41,6 +41,8 @@ struct admit_request {
 using expert_shard_actor = caf::typed_actor<
     // Answers with the outputs of every (expert, row) pair of the batch.
     caf::replies_to<dispatch_rows>::with<rows_done>,
+    // The same for rows that stay in device memory of this host; refuses what it cannot map.
+    caf::replies_to<dispatch_mapped>::with<mapped_done>,
     // Sends its progress to the supervisor.
     caf::reacts_to<report_atom>,
     // Leaves the view of the cluster, answers what is already in its mailbox, then says so and ends.

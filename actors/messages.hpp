@@ -58,6 +58,24 @@ struct rows_done {
   auto fields() { return std::tie(ticket, output, failure); }
 };
 
+/// Work for one shard in one layer whose rows stay in the asker's device memory.
+struct dispatch_mapped {
+  std::uint64_t ticket = 0; ///< as above; a sender's tickets grow
+  std::string host;         ///< net::host_identity() of the sender: another host maps nothing
+  exec::mapped_batch batch;
+
+  auto fields() { return std::tie(ticket, host, batch); }
+};
+
+struct mapped_done {
+  std::uint64_t ticket = 0;
+  device_segment outputs; ///< in the shard's device memory: they stay until the next batch from the same place
+  errc code = errc::bug;  ///< of a failure: unsupported and overloaded say that the rows should be sent
+  std::string failure;    ///< empty, or why the batch was refused
+
+  auto fields() { return std::tie(ticket, outputs, code, failure); }
+};
+
 // -- the cluster ------------------------------------------------------------------------------------------------------
 
 /// A role has started and asks what it shall be.
@@ -126,6 +144,8 @@ CAF_ADD_TYPE_ID(troupe, (troupe::cancel_request))
 CAF_ADD_TYPE_ID(troupe, (troupe::admission))
 CAF_ADD_TYPE_ID(troupe, (troupe::dispatch_rows))
 CAF_ADD_TYPE_ID(troupe, (troupe::rows_done))
+CAF_ADD_TYPE_ID(troupe, (troupe::dispatch_mapped))
+CAF_ADD_TYPE_ID(troupe, (troupe::mapped_done))
 CAF_ADD_TYPE_ID(troupe, (troupe::join_cluster))
 CAF_ADD_TYPE_ID(troupe, (troupe::role_assignment))
 CAF_ADD_TYPE_ID(troupe, (troupe::role_progress))

@@ -3,14 +3,17 @@
 #
 #   kv_cache ──DispatchRows──▶ expert_shard     once per layer and shard that has work; experts are stateless, so a
 #            ◀───RowsDone─────                  dispatch whose answer was lost is sent again and gives the same bits
+#   kv_cache ─DispatchMapped─▶ expert_shard     the same inside a host whose GPUs reach each other: rows and outputs stay
+#            ◀───MappedDone───                  in device memory, and only their description travels
 #   kv_cache ──TokensEmitted─▶ router ─▶ gateway    once per step
 #
-# Between processes of one build these three are not Cap'n Proto: rows are megabytes and there are many a step. They are
+# Between processes of one build these five are not Cap'n Proto: rows are megabytes and there are many a step. They are
 # written field by field in the order given here (actors/inspect.hpp), arrays as their little-endian bytes. The schemas
 # say what the fields mean, and are the form for peers of another build or language and for recordings.
 # How messages travel, their limits and how they may change: client.capnp.
 
 using Cxx = import "/capnp/c++.capnp";
+using import "client.capnp".ErrorCode;
 $Cxx.namespace("troupe::schema");
 
 enum Element {
@@ -67,6 +70,41 @@ struct RowsDone {
   ticket @0 :UInt64;
   outputs @1 :Data; # [pairs, hiddenSize], unweighted, in the order of the dispatch's pairs
   failure @2 :Text; # empty, or why the batch was refused
+}
+
+struct DeviceSegment {
+  # Memory of one process's device that another of the same host maps.
+
+  owner @0 :UInt64;      # a random number of the process that exported it
+  pid @1 :Int64;         # of that process: what is mapped of it is let go once it has ended
+  place @2 :UInt32;      # one buffer of `owner`, which moves when it grows
+  generation @3 :UInt32; # how often it has moved; an older generation is not used any more
+  size @4 :UInt64;       # bytes
+  handle @5 :Data;       # 64 bytes that the device library understands: cudaIpcMemHandle_t
+}
+
+struct DispatchMapped {
+  # A shard computes the choices that are its experts. It reads `rows` until it has answered, and never writes there.
+  # Tickets of one sender grow: a shard refuses one that is older than the last from its place, so that a batch that was
+  # given up cannot overwrite the outputs of the one that took its place.
+
+  ticket @0 :UInt64;
+  host @1 :Text; # kernel, namespaces and user of the sender; on any other host the shard refuses
+  layer @2 :Int32;
+  hiddenSize @3 :Int32;
+  rowCount @4 :Int32;
+  expertsPerRow @5 :Int32;
+  rows @6 :DeviceSegment; # [rowCount, hiddenSize] bf16, then [rowCount, expertsPerRow] Int32 experts, ascending in a row
+}
+
+struct MappedDone {
+  # The asker reads `outputs` where they are, and only after this answer to a ticket that it still waits for. They stay
+  # until its next DispatchMapped from the same place, which it sends when it has read them.
+
+  ticket @0 :UInt64;
+  outputs @1 :DeviceSegment; # [rowCount, expertsPerRow, hiddenSize] bf16, unweighted; choices of others are left out
+  code @2 :ErrorCode;        # of a failure: unsupported and overloaded ask for rows by DispatchRows from now on
+  failure @3 :Text;          # empty, or why the batch was refused
 }
 
 struct KvTransfer {

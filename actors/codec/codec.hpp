@@ -20,8 +20,8 @@ namespace troupe::codec {
 
 inline constexpr int nesting_max = 8;
 
-/// Every message that crosses processes as Cap'n Proto. Not here: dispatch_rows, rows_done and tokens_emitted, whose
-/// fixed layout the hot path reads in place (data.capnp), and what a process tells only itself.
+/// Every message that crosses processes as Cap'n Proto. Not here: tokens_emitted, dispatch_rows, dispatch_mapped and
+/// their answers, whose fixed layout the hot path reads in place (data.capnp), and what a process tells only itself.
 using messages =
     std::tuple<submit_request, admit_request, cancel_request, admission, join_cluster, role_assignment, role_progress,
                role_ready, role_draining, kv_cache_ready, expert_shard_ready, cluster_view, watch_cluster,

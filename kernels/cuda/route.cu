@@ -136,13 +136,13 @@ __global__ void __launch_bounds__(warps * 32)
 }
 
 // One warp an expert walks all choices in order.
-__global__ void place_kernel(const int* chosen, int choices, int top_k, int rows_max, int* rows, int* token_of,
-                             int* slot_of) {
-  const int expert = blockIdx.x, lane = threadIdx.x;
+__global__ void place_kernel(const int* chosen, int choices, int top_k, const int* owned, int rows_max, int* rows,
+                             int* token_of, int* slot_of) {
+  const int expert = blockIdx.x, lane = threadIdx.x, wanted = owned ? owned[expert] : expert;
   int count = 0;
   for (int first = 0; first < choices; first += 32) {
     const int i = first + lane;
-    const bool mine = i < choices && chosen[i] == expert;
+    const bool mine = i < choices && chosen[i] == wanted;
     const unsigned votes = __ballot_sync(~0u, mine);
     if (mine) {
       const int slot = expert * rows_max + count + __popc(votes & ((1u << lane) - 1));
@@ -205,9 +205,14 @@ cudaError_t route_rows(const route_config& c, const std::uint16_t* x, const std:
 
 cudaError_t place_rows(const int* chosen, int tokens, int top_k, int experts, int rows_max, int* rows, int* token_of,
                        int* slot_of, cudaStream_t stream) {
+  return place_owned_rows(chosen, tokens, top_k, nullptr, experts, rows_max, rows, token_of, slot_of, stream);
+}
+
+cudaError_t place_owned_rows(const int* chosen, int tokens, int top_k, const int* owned, int experts, int rows_max,
+                             int* rows, int* token_of, int* slot_of, cudaStream_t stream) {
   if (rows_max < tokens || top_k < 1) return cudaErrorInvalidValue;
   if (experts == 0) return cudaSuccess;
-  place_kernel<<<experts, 32, 0, stream>>>(chosen, tokens * top_k, top_k, rows_max, rows, token_of, slot_of);
+  place_kernel<<<experts, 32, 0, stream>>>(chosen, tokens * top_k, top_k, owned, rows_max, rows, token_of, slot_of);
   return cudaGetLastError();
 }
 

@@ -34,6 +34,11 @@ cudaError_t route_rows(const route_config& config, const std::uint16_t* x, const
 cudaError_t place_rows(const int* chosen, int tokens, int top_k, int experts, int rows_max, int* rows, int* token_of,
                        int* slot_of, cudaStream_t stream);
 
+/// The same for the choices of some experts: owned [experts] says which, ascending or not. Other choices get no slot:
+/// their slot_of stays as it is.
+cudaError_t place_owned_rows(const int* chosen, int tokens, int top_k, const int* owned, int experts, int rows_max,
+                             int* rows, int* token_of, int* slot_of, cudaStream_t stream);
+
 /// The same without gaps, as prefill_gemm wants rows: expert e's slots are segments[e] .. segments[e + 1]. segments
 /// [experts + 1], token_of [tokens * top_k], slot_of [tokens, top_k].
 cudaError_t sort_rows(const int* chosen, int tokens, int top_k, int experts, int* segments, int* token_of, int* slot_of,

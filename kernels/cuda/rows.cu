@@ -26,12 +26,13 @@ __device__ void begin() {
   ptx::grid_launch_dependents();
 }
 
-__device__ float4 load_bf16(const std::uint16_t* from) {
-  const uint2 packed = *reinterpret_cast<const uint2*>(from);
+__device__ uint2 load_packed(const std::uint16_t* from) { return *reinterpret_cast<const uint2*>(from); }
+__device__ float4 widen(uint2 packed) {
   const float2 low = __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(packed.x));
   const float2 high = __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(packed.y));
   return make_float4(low.x, low.y, high.x, high.y);
 }
+__device__ float4 load_bf16(const std::uint16_t* from) { return widen(load_packed(from)); }
 
 __device__ void store_bf16(std::uint16_t* to, float4 v) {
   const __nv_bfloat162 pair[2] = {__floats2bfloat162_rn(v.x, v.y), __floats2bfloat162_rn(v.z, v.w)};
@@ -129,6 +130,41 @@ __global__ void add_ffn_kernel(const add_ffn_args args) {
   x = x + out;
 }
 
+__global__ void add_chosen_kernel(const add_chosen_args args) {
+  constexpr int at_once = 8; // another GPU's memory is far: all of R1's choices are on their way together
+  begin();
+  const std::size_t token = blockIdx.y;
+  const int i = (blockIdx.x * blockDim.x + threadIdx.x) * 4, top_k = args.experts_per_token;
+  if (i >= args.hidden) return;
+  float4 sum = {};
+  for (int first = 0; first < top_k; first += at_once) {
+    uint2 output[at_once];
+#pragma unroll
+    for (int j = 0; j < at_once; ++j) {
+      const std::size_t choice = token * top_k + first + j;
+      if (first + j < top_k) output[j] = load_packed(args.outputs_of[args.chosen[choice]] + choice * args.hidden + i);
+    }
+#pragma unroll
+    for (int j = 0; j < at_once; ++j)
+      if (first + j < top_k) add_product(sum, args.weights[token * top_k + first + j], widen(output[j]));
+  }
+  float4 out = {};
+  if (args.own) out = load_bf16(args.own + token * args.hidden + i);
+  out = out + sum;
+  auto& x = *reinterpret_cast<float4*>(args.x + token * args.hidden + i);
+  x = x + out;
+}
+
+__global__ void copy_kernel(const copied_pieces pieces) {
+  begin();
+  const auto& p = pieces.piece[blockIdx.y];
+  const std::int64_t words = p.bytes / 16, stride = std::int64_t(gridDim.x) * blockDim.x;
+  const std::int64_t first = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  for (auto i = first; i < words; i += stride) static_cast<uint4*>(p.to)[i] = static_cast<const uint4*>(p.from)[i];
+  for (auto i = words * 4 + first; i < p.bytes / 4; i += stride)
+    static_cast<int*>(p.to)[i] = static_cast<const int*>(p.from)[i];
+}
+
 struct peak {
   float value = -INFINITY;
   int at = INT_MAX;
@@ -192,6 +228,17 @@ __global__ void gather_slots_kernel(const std::uint16_t* from, const int* token_
   for (int i = threadIdx.x; i < width / 8; i += blockDim.x) reinterpret_cast<uint4*>(to + slot * width)[i] = source[i];
 }
 
+__global__ void scatter_chosen_kernel(const std::uint16_t* from, const int* chosen, const int* slot_of_expert,
+                                      int experts, const int* slot_of, int width, std::uint16_t* to) {
+  begin();
+  const std::size_t choice = blockIdx.x;
+  const auto expert = unsigned(chosen[choice]);
+  if (expert >= unsigned(experts) || slot_of_expert[expert] < 0) return;
+  const auto* source = reinterpret_cast<const uint4*>(from + std::size_t(slot_of[choice]) * width);
+  for (int i = threadIdx.x; i < width / 8; i += blockDim.x)
+    reinterpret_cast<uint4*>(to + choice * width)[i] = source[i];
+}
+
 constexpr int threads = 256;
 int blocks_for(std::int64_t values) { return int((values + threads - 1) / threads); }
 
@@ -224,6 +271,25 @@ cudaError_t add_ffn_rows(const add_ffn_args& args, cudaStream_t stream) {
   return launch_dependent(add_ffn_kernel, {dim3(blocks_for(args.hidden / 4), args.tokens), threads}, stream, args);
 }
 
+cudaError_t add_chosen_rows(const add_chosen_args& args, cudaStream_t stream) {
+  if (args.hidden % 4) return cudaErrorInvalidValue;
+  if (args.tokens == 0) return cudaSuccess;
+  return launch_dependent(add_chosen_kernel, {dim3(blocks_for(args.hidden / 4), args.tokens), threads}, stream, args);
+}
+
+cudaError_t copy_pieces(const copied_pieces& pieces, cudaStream_t stream) {
+  std::int64_t most = 0;
+  for (const auto& p : pieces.piece) {
+    if (p.bytes % 4) return cudaErrorInvalidValue;
+    most = max(most, p.bytes);
+  }
+  if (most == 0) return cudaSuccess;
+  int multiprocessor_count = 0;
+  if (const auto e = multiprocessors(multiprocessor_count)) return e;
+  const int blocks = min(blocks_for(most / 16 + 1), 2 * multiprocessor_count);
+  return launch_dependent(copy_kernel, {dim3(blocks, 4), threads}, stream, pieces);
+}
+
 cudaError_t argmax_rows(const float* x, int tokens, int width, int count, int* ids, cudaStream_t stream) {
   if (width < 1 || count > width) return cudaErrorInvalidValue;
   if (tokens == 0) return cudaSuccess;
@@ -254,6 +320,14 @@ cudaError_t gather_slots(const std::uint16_t* from, const int* token_of, const i
   if (groups == 0 || pitch == 0) return cudaSuccess;
   return launch_dependent(gather_slots_kernel, {dim3(pitch, groups), threads}, stream, from, token_of, group_tokens,
                           pitch, width, to);
+}
+
+cudaError_t scatter_chosen(const std::uint16_t* from, const int* chosen, const int* slot_of_expert, int experts,
+                           const int* slot_of, int choices, int width, std::uint16_t* to, cudaStream_t stream) {
+  if (width % 8) return cudaErrorInvalidValue;
+  if (choices == 0) return cudaSuccess;
+  return launch_dependent(scatter_chosen_kernel, {dim3(choices), threads}, stream, from, chosen, slot_of_expert,
+                          experts, slot_of, width, to);
 }
 
 } // namespace troupe::cuda

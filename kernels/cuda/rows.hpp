@@ -47,6 +47,31 @@ struct add_ffn_args {
 /// bits.
 cudaError_t add_ffn_rows(const add_ffn_args& args, cudaStream_t stream);
 
+/// add_ffn_args for outputs that lie by choice, in memory that may be another GPU's: choice j of token t is row
+/// t * experts_per_token + j of outputs_of[chosen[t, j]]. The same bits.
+struct add_chosen_args {
+  float* x = nullptr;                               ///< [tokens, hidden], x += own + sum
+  const std::uint16_t* own = nullptr;               ///< [tokens, hidden] bf16; may be null
+  const std::uint16_t* const* outputs_of = nullptr; ///< [experts], each [tokens, experts_per_token, hidden] bf16
+  const int* chosen = nullptr;                      ///< [tokens, experts_per_token]
+  const float* weights = nullptr;                   ///< [tokens, experts_per_token]
+  int tokens = 0;
+  int hidden = 0;
+  int experts_per_token = 0;
+};
+cudaError_t add_chosen_rows(const add_chosen_args& args, cudaStream_t stream);
+
+/// Copies up to four pieces in one launch. Addresses are multiples of 16, sizes of 4; null copies nothing.
+struct copied_piece {
+  const void* from = nullptr;
+  void* to = nullptr;
+  std::int64_t bytes = 0;
+};
+struct copied_pieces {
+  copied_piece piece[4];
+};
+cudaError_t copy_pieces(const copied_pieces& pieces, cudaStream_t stream);
+
 /// ids[t] = index of the largest of the first `count` values of row t of x [tokens, width], the lowest of equals; -1 if
 /// anything in the row is NaN or +infinity, or all of the first `count` are -infinity.
 cudaError_t argmax_rows(const float* x, int tokens, int width, int count, int* ids, cudaStream_t stream);
@@ -61,5 +86,10 @@ cudaError_t gather_rows(const std::uint16_t* from, const int* row_of, int rows, 
 /// The same for the slots of experts: to[e, i] = from[token_of[e, i]] for i < group_tokens[e]; `pitch` slots an expert.
 cudaError_t gather_slots(const std::uint16_t* from, const int* token_of, const int* group_tokens, int groups, int pitch,
                          int width, std::uint16_t* to, cudaStream_t stream);
+
+/// to[i] = from[slot_of[i]] for the choices i of experts that have a place (slot_of_expert[chosen[i]] >= 0); other rows
+/// of `to` stay as they are. chosen [choices] may hold anything, slot_of_expert [experts].
+cudaError_t scatter_chosen(const std::uint16_t* from, const int* chosen, const int* slot_of_expert, int experts,
+                           const int* slot_of, int choices, int width, std::uint16_t* to, cudaStream_t stream);
 
 } // namespace troupe::cuda

@@ -120,6 +120,11 @@ inline constexpr std::chrono::milliseconds dispatch_patience{1'000};
 /// From how many rows on a step goes through the layers as two halves where experts compute beside it: fewer read
 /// the weights twice for nothing.
 inline constexpr std::int32_t overlap_rows_min = 32;
+/// The same where experts map the rows: so little time passes between two processes that decode steps are faster whole.
+inline constexpr std::int32_t mapped_overlap_rows_min = 512;
+/// One buffer of rows or outputs that other processes of the host map; larger steps send their rows.
+inline constexpr std::size_t device_segment_bytes_max = std::size_t{512} << 20;
+inline constexpr std::size_t device_segments_max = 64; // of other processes, that one engine keeps mapped
 /// The longest batch of expert work that is computed in the thread that received it: the wire waits meanwhile.
 inline constexpr std::chrono::milliseconds inline_batch_max{10};
 /// How long a request survives without the roles it needs before it fails.

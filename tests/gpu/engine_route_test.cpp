@@ -112,6 +112,31 @@ BOOST_AUTO_TEST_CASE(every_choice_gets_a_slot_of_its_expert_in_order) {
   BOOST_TEST(wrong == 0);
 }
 
+BOOST_AUTO_TEST_CASE(only_choices_of_owned_experts_get_slots) {
+  const int tokens = 77, top_k = 3, experts = 9, rows_max = 80;
+  const std::vector<int> owned{7, 2, 3};
+  const auto chosen = random_choices(tokens, top_k, experts);
+  const test::device_buffer<int> d_chosen(chosen), d_owned(owned), rows(owned.size()),
+      token_of(owned.size() * rows_max), slot_of(tokens * top_k);
+  BOOST_REQUIRE_EQUAL(place_owned_rows(d_chosen.get(), tokens, top_k, d_owned.get(), int(owned.size()), rows_max,
+                                       rows.get(), token_of.get(), slot_of.get(), nullptr),
+                      cudaSuccess);
+  BOOST_REQUIRE_EQUAL(cudaDeviceSynchronize(), cudaSuccess);
+
+  std::vector<int> want_rows(owned.size()), want_slots;
+  for (const int e : chosen) {
+    const auto place = std::find(owned.begin(), owned.end(), e) - owned.begin();
+    want_slots.push_back(place < std::ssize(owned) ? int(place) * rows_max + want_rows[place]++ : -1);
+  }
+  const auto got_tokens = token_of.host();
+  int wrong = 0;
+  for (std::size_t i = 0; i < chosen.size(); ++i)
+    wrong += want_slots[i] >= 0 && got_tokens[want_slots[i]] != int(i) / top_k;
+  BOOST_TEST((rows.host() == want_rows));
+  BOOST_TEST((slot_of.host() == want_slots)); // poison where there is none
+  BOOST_TEST(wrong == 0);
+}
+
 BOOST_DATA_TEST_CASE(sorted_choices_have_no_gaps, boost::unit_test::data::make({0, 1, 127, 128, 129, 1000, 4097}),
                      tokens) {
   const int top_k = 8, experts = 40;

@@ -161,6 +161,87 @@ BOOST_AUTO_TEST_CASE(feed_forward_sums_have_the_bits_of_the_host) {
   BOOST_TEST((d_x.host() == want));
 }
 
+/// Outputs of each expert are in one of two memories, at the places of their choices.
+BOOST_DATA_TEST_CASE(chosen_rows_are_added_as_slots_are, boost::unit_test::data::make({1, 3, 8, 9, 17}), top_k) {
+  random_source random;
+  const int tokens = 5, hidden = 1036, experts = 32;
+  const auto choices = std::size_t(tokens) * top_k;
+  const auto x = random.normals(tokens * hidden), weights = random.normals(choices);
+  const auto own = random.bf16(tokens * hidden), one = random.bf16(choices * hidden),
+             two = random.bf16(choices * hidden);
+  std::vector<int> chosen, slots;
+  for (std::size_t i = 0; i < choices; ++i) chosen.push_back(int(random.random() % experts)), slots.push_back(int(i));
+  auto routed = one; // as add_ffn_rows wants them
+  for (std::size_t i = 0; i < choices; ++i)
+    if (chosen[i] % 2) std::copy_n(&two[i * hidden], hidden, &routed[i * hidden]);
+  const test::device_buffer<std::uint16_t> d_own(own), d_one(one), d_two(two), d_routed(routed);
+  std::vector<const std::uint16_t*> outputs_of;
+  for (int e = 0; e < experts; ++e) outputs_of.push_back(e % 2 ? d_two.get() : d_one.get());
+  const test::device_buffer<const std::uint16_t*> d_outputs(outputs_of);
+  const test::device_buffer<float> d_weights(weights);
+  const test::device_buffer<int> d_chosen(chosen), d_slots(slots);
+  for (const auto* const added :
+       {static_cast<const std::uint16_t*>(nullptr), static_cast<const std::uint16_t*>(d_own.get())}) {
+    const test::device_buffer<float> got(x), want(x);
+    BOOST_REQUIRE_EQUAL(
+        add_chosen_rows({got.get(), added, d_outputs.get(), d_chosen.get(), d_weights.get(), tokens, hidden, top_k},
+                        nullptr),
+        cudaSuccess);
+    BOOST_REQUIRE_EQUAL(
+        add_ffn_rows({want.get(), added, d_routed.get(), d_slots.get(), d_weights.get(), tokens, hidden, top_k},
+                     nullptr),
+        cudaSuccess);
+    done();
+    BOOST_TEST((got.host() == want.host()));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(pieces_are_copied_whole_and_no_further) {
+  random_source random;
+  for (const int count : {1, 3, 4, 5, 1000, 1'000'003}) {
+    std::vector<int> from(std::size_t(count) + 4);
+    for (auto& v : from) v = int(random.random());
+    const test::device_buffer<int> source(from), one(from.size()), two(from.size());
+    const std::int64_t bytes = std::int64_t{4} * count;
+    BOOST_REQUIRE_EQUAL(
+        copy_pieces(
+            {{{source.get(), one.get(), bytes}, {}, {source.get(), two.get(), 4}, {source.get(), two.get(), 0}}},
+            nullptr),
+        cudaSuccess);
+    done();
+    auto want = from;
+    std::fill_n(want.begin() + count, 4, -1);
+    BOOST_TEST((one.host() == want));
+    std::fill(want.begin() + 1, want.end(), -1);
+    BOOST_TEST((two.host() == want));
+  }
+}
+
+/// Choices of experts without a place, and what is no expert at all, leave their rows alone.
+BOOST_DATA_TEST_CASE(owned_choices_are_scattered, boost::unit_test::data::make({0, 1, 7, 64, 513}), choices) {
+  random_source random;
+  const int experts = 6, width = 264, slots = std::max(1, choices);
+  const std::vector<int> place{-1, 0, 1, -1, 2, -1};
+  const auto from = random.bf16(std::size_t(slots) * width);
+  std::vector<int> chosen, slot_of;
+  for (int i = 0; i < choices; ++i) {
+    chosen.push_back(int(random.random() % 9) - 1);
+    if (i % 5 == 3) chosen.back() = int(random.random());
+    const bool owned = chosen.back() >= 0 && chosen.back() < experts && place[chosen.back()] >= 0;
+    slot_of.push_back(owned ? int(random.random() % slots) : -1);
+  }
+  const test::device_buffer<std::uint16_t> d_from(from), to(std::size_t(slots) * width);
+  const test::device_buffer<int> d_chosen(chosen), d_place(place), d_slots(slot_of);
+  BOOST_REQUIRE_EQUAL(scatter_chosen(d_from.get(), d_chosen.get(), d_place.get(), experts, d_slots.get(), choices,
+                                     width, to.get(), nullptr),
+                      cudaSuccess);
+  done();
+  std::vector<std::uint16_t> want(std::size_t(slots) * width, 0xFFFF);
+  for (int i = 0; i < choices; ++i)
+    if (slot_of[i] >= 0) std::copy_n(&from[std::size_t(slot_of[i]) * width], width, &want[std::size_t(i) * width]);
+  BOOST_TEST((to.host() == want));
+}
+
 BOOST_DATA_TEST_CASE(argmax_is_the_first_of_the_largest, boost::unit_test::data::make({1, 31, 1000, 129280}), width) {
   random_source random;
   const int count = std::max(1, width - 7);

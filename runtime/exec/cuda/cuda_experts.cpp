@@ -29,6 +29,12 @@ int rows_hint(const device_ffn& w, int tokens, int top_k) {
   return std::min(tokens, 2 * tokens * top_k / w.experts + 8);
 }
 
+result<device_memory> copy_of(std::span<const std::int32_t> values) {
+  TROUPE_ASSIGN(auto memory, device_memory::allocate(values.size_bytes()));
+  must(cudaMemcpy(memory.as<void>(), values.data(), values.size_bytes(), cudaMemcpyHostToDevice));
+  return memory;
+}
+
 } // namespace
 
 result<std::unique_ptr<cuda_experts>> cuda_experts::load(const cuda_device& device, weight_source& from,
@@ -52,6 +58,8 @@ result<std::unique_ptr<cuda_experts>> cuda_experts::load(const cuda_device& devi
     self->weights_.push_back(std::move(loaded));
   }
   to.finish();
+  TROUPE_ASSIGN(self->owned_, copy_of(owned));
+  TROUPE_ASSIGN(self->slot_of_, copy_of(self->expert_slot_));
   return self;
 }
 

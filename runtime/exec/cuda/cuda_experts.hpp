@@ -3,6 +3,9 @@
 #pragma once
 
 #include "runtime/exec/cuda/cuda_ffn.hpp"
+#include "runtime/exec/cuda/ipc_memory.hpp"
+#include "runtime/exec/cuda/step_graphs.hpp"
+#include "runtime/exec/device/peer_table.hpp"
 #include "runtime/exec/device/slot_passes.hpp"
 #include "runtime/exec/local_expert_client.hpp"
 
@@ -30,13 +33,15 @@ class cuda_experts final : public expert_engine {
                                                     std::span<const expert_index> owned);
 
   result<moe::shard_output> run(const moe::shard_batch& batch) override;
+  result<device_segment> run_mapped(const mapped_batch& batch, std::uint64_t ticket) override;
 
   int device_index() const { return device_.index; }
   /// For a shard that owns all experts: asynchronous on `stream`.
   void add(layer_index layer, const device_rows& rows, cudaStream_t stream);
 
  private:
-  cuda_experts(const cuda_device& device, const model::model_config& config) : device_(device), config_(config) {}
+  cuda_experts(const cuda_device& device, const model::model_config& config)
+      : device_(device), config_(config), graphs_(2 * (static_cast<std::size_t>(config.layer_count) + 1)) {}
 
   const device_ffn& weights_of(layer_index layer) const {
     return weights_[static_cast<std::size_t>(layer_slot_[static_cast<std::size_t>(layer)])];
@@ -48,6 +53,17 @@ class cuda_experts final : public expert_engine {
   void add_sorted(const device_ffn& w, const device_rows& rows, cudaStream_t stream);
   void send_inputs(const moe::shard_batch& batch);
   void run_pass(const moe::shard_batch& batch, const slot_pass& pass, int rows_max, std::byte* outputs);
+  /// Outputs of the owned ones among `chosen` of some rows, at the places of their choices.
+  void run_owned(const device_ffn& w, const std::uint16_t* rows, const int* chosen, int count, int rows_max,
+                 std::uint16_t* outputs);
+
+  /// One buffer of rows that an asker exports, and the outputs for it.
+  struct asker {
+    mapped_segment<cuda_ipc> rows;
+    std::uint64_t ticket = 0; ///< of the last batch
+    exported_memory outputs;
+  };
+  void launch_mapped(const mapped_batch& batch, const asker& from, const std::byte* rows);
 
   cuda_device device_;
   model::model_config config_;
@@ -55,6 +71,10 @@ class cuda_experts final : public expert_engine {
   std::vector<std::int32_t> expert_slot_; // [expert_count] position among the owned, -1: not ours
   std::vector<device_ffn> weights_;       // [MoE layers]
   int owned_count_ = 0;
+  device_memory owned_;   // [owned] int, by slot
+  device_memory slot_of_; // [expert_count] int, expert_slot_
+  peer_table<asker> askers_;
+  step_graphs graphs_; // of batches of few mapped rows; an asker has two places
   cuda_stream stream_;
   cuda_ffn ffn_;
   pinned_scratch<std::byte> host_rows_;

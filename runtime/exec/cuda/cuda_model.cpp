@@ -1,7 +1,6 @@
 #include "runtime/exec/cuda/cuda_model.hpp"
 
 #include "kernels/cuda/mla_decode.hpp"
-#include "kernels/cuda/rows.hpp"
 #include "runtime/core/limits.hpp"
 #include "runtime/exec/cpu_weights.hpp"
 
@@ -32,7 +31,10 @@ cuda::route_config route_config_of(const model::model_config& config) {
 
 cuda_model::cuda_model(const cuda_device& device, const model::model_config& config, cuda_weights weights)
     : config_(config), device_(device), weights_(std::move(weights)), gate_(route_config_of(config)),
-      rotary_(rope_config_of(config)), attention_(config_), far_{far_experts(config_), far_experts(config_)} {}
+      rotary_(rope_config_of(config)),
+      attention_(config_), far_{far_experts(config_), far_experts(config_)}, mapped_{mapped_rows(config_),
+                                                                                     mapped_rows(config_)},
+      pieces_(static_cast<std::size_t>(config_.layer_count) + 2) {}
 
 result<std::unique_ptr<cuda_model>> cuda_model::load(const cuda_device& device, weight_source& from,
                                                      const model::model_config& config,
@@ -139,8 +141,9 @@ cuda_experts* cuda_model::near_experts(expert_client& experts) const {
 
 result<void> cuda_model::run(step_shape::pass what, std::vector<sequence_tokens> sequences,
                              std::vector<std::int32_t> wanted, expert_client& experts) {
-  const auto launch = [this, what, &experts](const device_batch& batch) {
-    return what == step_shape::pass::forward ? launch_forward(batch, experts) : launch_draft(batch, experts);
+  const auto launch = [this, what, &experts](const device_batch& batch, const std::optional<step_shape>& shape) {
+    return what == step_shape::pass::forward ? launch_forward(batch, shape, experts)
+                                             : launch_draft(batch, shape, experts);
   };
   int rows = 0;
   bool decodes = true;
@@ -148,7 +151,8 @@ result<void> cuda_model::run(step_shape::pass what, std::vector<sequence_tokens>
   for (const auto& s : sequences)
     rows += static_cast<int>(s.tokens.size()), decodes = decodes && s.tokens.size() <= decode_tokens_max;
   const auto* near = near_experts(experts);
-  if (!near || !decodes || rows > graph_rows_max) return launch(send(sequences, wanted));
+  const bool replayed = decodes && rows <= graph_rows_max && (near || mapped_[0].possible(rows, experts));
+  if (!replayed) return launch(send(sequences, wanted), std::nullopt);
 
   auto last = sequences.back(); // its last token is repeated: it writes the same bits to the same places once more
   const auto skipped = last.tokens.size() - 1;
@@ -158,100 +162,10 @@ result<void> cuda_model::run(step_shape::pass what, std::vector<sequence_tokens>
   if (!wanted.empty())
     wanted.resize(static_cast<std::size_t>(graph_rows(static_cast<int>(wanted.size()))), wanted.back());
   const auto batch = send(sequences, wanted);
-  graphs_.run({what, batch.rows, batch.wanted, batch.table_pages, near}, stream_,
-              [&](cudaStream_t) { launch(batch).value(); });
+  const step_shape shape{what, batch.rows, batch.wanted, batch.table_pages, near};
+  if (!near) return launch(batch, shape);
+  graphs_.run(shape, stream_, [&](cudaStream_t) { launch(batch, std::nullopt).value(); });
   return {};
-}
-
-std::vector<cuda_model::pass> cuda_model::cut(const device_batch& batch, expert_client& experts) {
-  for (auto& far : far_) far.forget();
-  const auto least = near_experts(experts) ? std::nullopt : experts.overlap_rows_min();
-  auto* const x = x_.get();
-  if (!least || batch.rows < std::max(*least, 2)) return {{batch, x, &far_[0]}};
-  const int half = batch.rows / 2, pairs = config_.qk_rope_head_dim / 2;
-  return {
-      {batch.part(0, half, pairs), x, &far_[0]},
-      {batch.part(half, batch.rows - half, pairs), x + static_cast<std::size_t>(half) * config_.hidden_size, &far_[1]}};
-}
-
-result<void> cuda_model::launch_forward(const device_batch& batch, expert_client& experts) {
-  const auto size = static_cast<std::size_t>(batch.rows) * config_.hidden_size;
-  auto* x = x_.reserve(size);
-  must(cuda::embed_rows(weights_.embedding.data.as<std::uint16_t>(), batch.ids, batch.rows, config_.hidden_size, x,
-                        stream_));
-  const auto passes = cut(batch, experts);
-  for (layer_index layer = 0; layer < config_.layer_count; ++layer)
-    for (const auto& half : passes) { // one computes attention while the other's rows are away
-      TROUPE_TRY(half.far->finish(experts, stream_));
-      TROUPE_TRY(run_layer(weights_.layers[static_cast<std::size_t>(layer)], layer, half, experts));
-    }
-  for (const auto& half : passes) TROUPE_TRY(half.far->finish(experts, stream_));
-
-  if (weights_.mtp) { // what drafts are made from
-    cuda::rmsnorm_args last;
-    last.x = x, last.x_pitch = last.width = config_.hidden_size, last.weight = weights_.norm.as<float>();
-    last.tokens = batch.rows, last.eps = config_.rms_norm_eps, last.y_f32 = hidden_.reserve(size);
-    must(cuda::rmsnorm(last, stream_));
-  }
-  project_head(x, batch, weights_.norm, logits_);
-  return {};
-}
-
-/// logits = norm(x of the wanted rows) headᵀ
-void cuda_model::project_head(const float* x, const device_batch& batch, const device_memory& norm, device_logits& to) {
-  if (batch.wanted == 0) return;
-  const auto normed = head_input_.run({x, config_.hidden_size, batch.wanted_rows}, batch.wanted, config_.hidden_size,
-                                      norm, config_.rms_norm_eps, stream_);
-  auto* logits = to.reserve(static_cast<std::size_t>(batch.wanted), static_cast<std::size_t>(config_.vocab_size));
-  products_.multiply(weights_.head, normed, batch.wanted, logits, cuda::linear_out::f32, nullptr, stream_);
-}
-
-result<void> cuda_model::run_layer(const cuda_layer_weights& w, layer_index layer, const pass& of,
-                                   expert_client& experts) {
-  const auto layer_bytes =
-      static_cast<std::size_t>(info_.page_count) * cuda::mla_page * cuda::mla_entry_bytes(cache_format_);
-  const layer_cache cache{cache_.as<std::uint8_t>() + layer_bytes * static_cast<std::size_t>(layer), info_.page_count,
-                          cache_format_};
-  attention_.run(w, of.batch, cache, of.x, stream_);
-  const auto normed = ffn_input_.run({of.x, config_.hidden_size}, of.batch.rows, config_.hidden_size,
-                                     w.post_attention_norm, config_.rms_norm_eps, stream_);
-  if (w.gate) return run_mixture(w, layer, of, normed, experts);
-  cuda::add_ffn_args args;
-  args.x = of.x, args.own = ffn_.run_own(w.ffn, of.batch.rows, normed, stream_);
-  args.tokens = of.batch.rows, args.hidden = config_.hidden_size;
-  must(cuda::add_ffn_rows(args, stream_));
-  return {};
-}
-
-result<void> cuda_model::run_mixture(const cuda_layer_weights& w, layer_index layer, const pass& of,
-                                     const std::uint16_t* normed, expert_client& experts) {
-  const auto choices = static_cast<std::size_t>(of.batch.rows) * config_.experts_per_token;
-  device_rows rows;
-  rows.normed = normed, rows.x = of.x, rows.rows = of.batch.rows;
-  rows.batch_invariant = weights_.head.batch_invariant;
-  rows.chosen = chosen_.reserve(choices), rows.weights = weights_of_choice_.reserve(choices);
-  if (w.ffn.experts > 0) must(cudaEventRecord(normed_, stream_));
-  choose_experts(w, rows);
-  if (w.ffn.experts > 0) { // beside the gate, whose kernels are short and small
-    must(cudaStreamWaitEvent(side_, normed_));
-    rows.own = ffn_.run_own(w.ffn, of.batch.rows, normed, side_);
-    must(cudaEventRecord(own_ready_, side_));
-    rows.own_ready = own_ready_;
-  }
-  if (auto* near = near_experts(experts)) return near->add(layer, rows, stream_), result<void>{};
-  return of.far->start(layer, rows, experts, stream_);
-}
-
-void cuda_model::choose_experts(const cuda_layer_weights& w, const device_rows& rows) {
-  if (gate_.experts > cuda::gate_experts_max || cuda::current_path() == cuda::kernel_path::plain)
-    return must(cuda::route_rows(gate_, rows.normed, w.gate->data.as<std::uint16_t>(), w.correction.as<float>(),
-                                 rows.rows, config_.hidden_size, rows.chosen, rows.weights, stream_));
-  auto* logits = gate_logits_.reserve(static_cast<std::size_t>(rows.rows) * gate_.experts);
-  products_.multiply(*w.gate, rows.normed, rows.rows, logits, cuda::linear_out::f32, nullptr, stream_);
-  cuda::gate_permute_args args;
-  args.route = gate_, args.logits = logits, args.bias = w.correction.as<float>(), args.tokens = rows.rows;
-  args.chosen = rows.chosen, args.weights = rows.weights;
-  must(cuda::gate_rows(args, stream_));
 }
 
 result<std::vector<token_id>> cuda_model::draft(std::span<const draft_group> groups, expert_client& experts) {
@@ -278,33 +192,6 @@ result<std::vector<token_id>> cuda_model::draft(std::span<const draft_group> gro
     if (groups[i].wants_draft) drafts[i] = draft_logits_.best(device_, next++, stream_);
   stream_.wait();
   return drafts;
-}
-
-result<void> cuda_model::launch_draft(const device_batch& batch, expert_client& experts) {
-  mix_draft_input(batch);
-  const pass all{batch, x_.get(), &far_[0]};
-  TROUPE_TRY(run_layer(weights_.mtp->layer, config_.layer_count, all, experts));
-  TROUPE_TRY(all.far->finish(experts, stream_));
-  project_head(x_.get(), batch, weights_.mtp->head_norm, draft_logits_);
-  return {};
-}
-
-/// x = [ norm(embedding of the next token) | norm(hidden state) ] eh_projᵀ
-void cuda_model::mix_draft_input(const device_batch& batch) {
-  const auto hidden = static_cast<std::size_t>(config_.hidden_size), rows = static_cast<std::size_t>(batch.rows);
-  const auto& mtp = *weights_.mtp;
-  auto* embedded = embedded_.reserve(rows * hidden);
-  auto* mixed = mixed_.reserve(rows * 2 * hidden);
-  must(cuda::embed_rows(weights_.embedding.data.as<std::uint16_t>(), batch.ids, batch.rows, config_.hidden_size,
-                        embedded, stream_));
-  cuda::rmsnorm_args norm;
-  norm.x_pitch = norm.width = config_.hidden_size, norm.y_pitch = 2 * norm.width, norm.eps = config_.rms_norm_eps;
-  norm.x = embedded, norm.weight = mtp.enorm.as<float>(), norm.y = mixed, norm.tokens = batch.rows;
-  must(cuda::rmsnorm(norm, stream_));
-  norm.x = hidden_.get(), norm.row_of = batch.sources, norm.weight = mtp.hnorm.as<float>(), norm.y = mixed + hidden;
-  must(cuda::rmsnorm(norm, stream_));
-  products_.multiply(mtp.eh_proj, mixed, batch.rows, x_.reserve(rows * hidden), cuda::linear_out::f32, nullptr,
-                     stream_);
 }
 
 } // namespace troupe::exec

@@ -1,7 +1,7 @@
 // engine on one GPU: one step of deepseek_v3 over the latent cache, and the MTP module's draft (model-spec.md 3, 10).
 // The residual stream is fp32; products read bf16, routed experts with FP8 weights e4m3 in groups of 128. A row's bits
 // depend on its own sequence and the weights only: not on the batch, chunking, or on where its experts are. Decode
-// steps whose experts are on the same GPU are replayed as graphs.
+// steps whose experts are on the same GPU are replayed as graphs, and in pieces where shards map this GPU's memory.
 #pragma once
 
 #include "kernels/cpu/rope.hpp"
@@ -11,11 +11,13 @@
 #include "runtime/exec/cuda/device_logits.hpp"
 #include "runtime/exec/cuda/device_sampler.hpp"
 #include "runtime/exec/cuda/far_experts.hpp"
+#include "runtime/exec/cuda/mapped_rows.hpp"
 #include "runtime/exec/cuda/step_graphs.hpp"
 #include "runtime/exec/device/plugin.hpp"
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace troupe::exec {
@@ -42,7 +44,7 @@ class cuda_model final : public engine {
   result<void> make_cache(const device_engine_options& options);
   result<void> check(std::span<const token_id> tokens, std::int64_t first_position,
                      std::span<const page_id> pages) const;
-  /// One pass over a batch that is on the device: a graph if it is small and its experts are near.
+  /// One pass over a batch: a graph if it is small and its experts are near, pieces if they map.
   result<void> run(step_shape::pass what, std::vector<sequence_tokens> sequences, std::vector<std::int32_t> wanted,
                    expert_client& experts);
   device_batch send(std::span<const sequence_tokens> sequences, std::span<const std::int32_t> wanted);
@@ -50,17 +52,28 @@ class cuda_model final : public engine {
   /// Rows that go through the layers together.
   struct pass {
     device_batch batch;
-    float* x;         ///< [rows, hidden] residual stream
-    far_experts* far; ///< for experts elsewhere
+    float* x;                        ///< [rows, hidden] residual stream
+    far_experts* far;                ///< for experts elsewhere
+    mapped_rows* mapped;             ///< instead, where shards map; else null
+    std::optional<step_shape> piece; ///< with a layer, what a launch is replayed by; nothing: it is not
   };
-  /// Two halves where the experts work elsewhere and there are rows enough, else all rows at once.
-  std::vector<pass> cut(const device_batch& batch, expert_client& experts);
-  result<void> launch_forward(const device_batch& batch, expert_client& experts);
-  result<void> launch_draft(const device_batch& batch, expert_client& experts);
-  /// With experts elsewhere, their outputs are added by the far_experts' finish().
+  /// Two halves from `least` rows on, if given, else all rows at once.
+  std::vector<pass> cut(const device_batch& batch, const std::optional<step_shape>& shape,
+                        std::optional<std::int32_t> least, expert_client& experts);
+  /// All launches of a step and, between them, what is said to experts elsewhere. Pieces are replayed by `shape`.
+  result<void> launch_forward(const device_batch& batch, const std::optional<step_shape>& shape,
+                              expert_client& experts);
+  result<void> launch_draft(const device_batch& batch, const std::optional<step_shape>& shape, expert_client& experts);
+  /// With experts elsewhere, their outputs are added when the next layer or run_end() begins.
   result<void> run_layer(const cuda_layer_weights& w, layer_index layer, const pass& of, expert_client& experts);
-  result<void> run_mixture(const cuda_layer_weights& w, layer_index layer, const pass& of, const std::uint16_t* normed,
-                           expert_client& experts);
+  /// What follows the last layer.
+  result<void> run_end(std::span<const pass> passes, expert_client& experts, const step_graphs::launches& launch);
+  /// Waits for the outputs of experts elsewhere, if some are at work. True: they are mapped, and add() is to be called.
+  result<bool> collect(const pass& of, expert_client& experts);
+  void replay(const std::optional<step_shape>& piece, layer_index layer, const step_graphs::launches& launch);
+  device_rows launch_layer(const cuda_layer_weights& w, layer_index layer, const pass& of, cuda_experts* near);
+  device_rows launch_mixture(const cuda_layer_weights& w, layer_index layer, const pass& of,
+                             const std::uint16_t* normed, cuda_experts* near);
   void choose_experts(const cuda_layer_weights& w, const device_rows& rows);
   void mix_draft_input(const device_batch& batch);
   void project_head(const float* x, const device_batch& batch, const device_memory& norm, device_logits& to);
@@ -89,9 +102,10 @@ class cuda_model final : public engine {
   device_scratch<std::uint16_t> mixed_; // [rows, 2 hidden] input of the MTP module
   device_scratch<float> embedded_;
   std::array<far_experts, 2> far_;
+  std::array<mapped_rows, 2> mapped_;
   device_logits logits_, draft_logits_;
   device_sampler sampler_;
-  step_graphs graphs_;
+  step_graphs graphs_, pieces_;
 };
 
 } // namespace troupe::exec

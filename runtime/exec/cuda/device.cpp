@@ -29,7 +29,7 @@ result<cuda_device> open_cuda(int index) {
 
 result<device_memory> device_memory::allocate(std::size_t bytes) {
   device_memory memory;
-  const auto status = cudaMalloc(&memory.data_, bytes + 512);
+  const auto status = cudaMalloc(&memory.data_, bytes + spare_bytes);
   if (status != cudaSuccess) {
     cudaGetLastError(); // an allocation that failed leaves the device usable
     return error{errc::overloaded,

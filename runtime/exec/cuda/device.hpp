@@ -34,8 +34,9 @@ result<cuda_device> open_cuda(int index);
 /// Device memory, freed with its owner.
 class device_memory {
  public:
+  static constexpr std::size_t spare_bytes = 512;
   device_memory() = default;
-  /// Errors: overloaded. At least 512 bytes more than asked for are addressable: kernels copy whole tiles.
+  /// Errors: overloaded. At least spare_bytes more than asked for are addressable: kernels copy whole tiles.
   static result<device_memory> allocate(std::size_t bytes);
   device_memory(device_memory&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}

@@ -1,4 +1,5 @@
 // Routed experts that are somewhere else, as a model on a GPU asks them: rows leave and outputs come through the host.
+// Where shards map device memory, mapped_rows takes its place.
 #pragma once
 
 #include "runtime/exec/cuda/cuda_experts.hpp"

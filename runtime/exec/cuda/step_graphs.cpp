@@ -30,7 +30,7 @@ void step_graphs::run(const step_shape& shape, cudaStream_t stream, const launch
 }
 
 void step_graphs::make_room() {
-  if (entries_.size() < graphs_max) return;
+  if (entries_.size() < most_) return;
   const auto oldest = std::min_element(entries_.begin(), entries_.end(),
                                        [](const auto& a, const auto& b) { return a.second.used < b.second.used; });
   if (oldest->second.graph) cudaGraphExecDestroy(oldest->second.graph);

@@ -1,4 +1,5 @@
-// Launches of whole steps as CUDA graphs: one launch for the host, and kernels that start without waiting for it.
+// Launches of whole steps, or of pieces, as CUDA graphs: one launch for the host, and kernels that start without
+// waiting for it.
 #pragma once
 
 #include "runtime/exec/cuda/device.hpp"
@@ -18,13 +19,15 @@ struct step_shape {
   int wanted = 0;
   int table_pages = 0;
   const void* experts = nullptr;
+  int layer = -1; ///< of a step that is replayed in pieces: between two dispatches to experts elsewhere
+  int part = 0;   ///< of the step's rows
   auto operator<=>(const step_shape&) const = default;
 };
 
 /// Steps with more rows are launched kernel by kernel: a launch costs them nothing.
 inline constexpr int graph_rows_max = 128;
 /// Graphs kept; the one that was used longest ago leaves first.
-inline constexpr std::size_t graphs_max = 64;
+inline constexpr std::size_t graphs_max = 64; // times the pieces of a step
 
 /// Rows of the graph that runs a step of `rows` <= graph_rows_max rows: the rest repeat the last one. Pure.
 int graph_rows(int rows);
@@ -35,7 +38,7 @@ class step_graphs {
  public:
   using launches = std::function<void(cudaStream_t)>; ///< the same for the same shape, on the given stream only
 
-  step_graphs() = default;
+  explicit step_graphs(std::size_t pieces = 1) : most_(graphs_max * pieces) {}
   ~step_graphs() { clear(); }
   step_graphs(const step_graphs&) = delete;
   step_graphs& operator=(const step_graphs&) = delete;
@@ -51,6 +54,7 @@ class step_graphs {
   void clear();
   void make_room();
 
+  std::size_t most_;
   std::map<step_shape, entry> entries_;
   std::uint64_t runs_ = 0, growths_ = 0;
 };

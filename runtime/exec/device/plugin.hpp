@@ -18,8 +18,9 @@
 namespace troupe::exec {
 
 /// Grows with every change of a class that crosses the border: those of this file, engine.hpp, sampler.hpp,
-/// expert_client.hpp, moe/dispatch.hpp, model_weights.hpp, cache_dtype.hpp, model/config.hpp and core/result.hpp.
-inline constexpr std::uint32_t plugin_abi = 5;
+/// expert_client.hpp, moe/dispatch.hpp, model_weights.hpp, cache_dtype.hpp, model/config.hpp, core/result.hpp and
+/// core/device_segment.hpp.
+inline constexpr std::uint32_t plugin_abi = 6;
 
 struct device_engine_options {
   cache_dtype cache = cache_dtype::automatic;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <fstream>
 #include <initializer_list>
 
@@ -39,6 +40,14 @@ std::string host_identity(std::string_view transports) {
     out += " " + std::to_string(inode.st_ino);
   }
   return out;
+}
+
+const std::string& this_host() {
+  static const std::string identity = [] {
+    const char* const transports = std::getenv("UCX_TLS");
+    return host_identity(transports ? transports : "");
+  }();
+  return identity;
 }
 
 } // namespace troupe::net

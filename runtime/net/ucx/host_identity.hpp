@@ -11,4 +11,7 @@ namespace troupe::net {
 /// `transports` as in UCX_TLS: without any for shared memory a process is alone.
 std::string host_identity(std::string_view transports);
 
+/// Of this process, whose transports UCX_TLS names: the same at every call.
+const std::string& this_host();
+
 } // namespace troupe::net

@@ -79,6 +79,24 @@ BOOST_AUTO_TEST_CASE(a_shard_batch_keeps_its_bytes) {
   BOOST_TEST(got.batch.hidden_size == 2);
 }
 
+BOOST_AUTO_TEST_CASE(a_mapped_batch_and_its_answer_arrive_as_they_were_sent) {
+  const device_segment rows{~std::uint64_t{0}, 77, 3, 9, 1u << 30, {1, 2, 3, 4, 5, 6, 7, ~std::uint64_t{0}}};
+  const auto got = read<dispatch_mapped>(write(dispatch_mapped{5, "here", {61, 7168, 64, 8, rows}}));
+  BOOST_TEST(got.ticket == 5u);
+  BOOST_TEST(got.host == "here");
+  BOOST_TEST(got.batch.layer == 61);
+  BOOST_TEST(got.batch.hidden_size == 7168);
+  BOOST_TEST(got.batch.row_count == 64);
+  BOOST_TEST(got.batch.experts_per_row == 8);
+  BOOST_TEST((got.batch.rows == rows));
+
+  const auto done = read<mapped_done>(write(mapped_done{6, rows, errc::unsupported, "why"}));
+  BOOST_TEST(done.ticket == 6u);
+  BOOST_TEST((done.outputs == rows));
+  BOOST_TEST((done.code == errc::unsupported));
+  BOOST_TEST(done.failure == "why");
+}
+
 BOOST_AUTO_TEST_CASE(an_array_that_claims_more_than_the_limit_is_refused) {
   moe::shard_output empty;
   auto bytes = write(empty);

@@ -20,7 +20,8 @@ struct stage : test::actor_fixture {
     return view_listener_actor::behavior_type{[this](const cluster_view& view) { views.push_back(view); }};
   });
   expert_shard_actor shard = system.spawn([](expert_shard_actor::pointer) {
-    return expert_shard_actor::behavior_type{[](const dispatch_rows&) { return rows_done{}; }, [](report_atom) {},
+    return expert_shard_actor::behavior_type{[](const dispatch_rows&) { return rows_done{}; },
+                                             [](const dispatch_mapped&) { return mapped_done{}; }, [](report_atom) {},
                                              [](drain_atom) { return drained_atom_v; }};
   });
 
