@@ -50,6 +50,22 @@ TROUPE_HOST_DEVICE inline float sum(float a, float b) { return TROUPE_EITHER(__f
 TROUPE_HOST_DEVICE inline std::uint32_t high_product(std::uint32_t a, std::uint32_t b) {
   return TROUPE_EITHER(__umulhi(a, b), static_cast<std::uint32_t>(std::uint64_t{a} * b >> 32));
 }
+/// Terms of inverse_power(), of 2^32.
+inline constexpr std::uint64_t power_terms[] = {0x4c7a5ull << 32,   0x2be180ull << 32,   0x13b1948ull << 32,
+                                                0x71ac52dull << 32, 0x1ebfbdcfull << 32, 0x58b90c05ull << 32};
+#ifdef __CUDACC__
+/// A product adds one out of constant memory in passing; an immediate, which `const` would make of it, takes moves.
+static __constant__ std::uint64_t device_power_terms[] = {power_terms[0], power_terms[1], power_terms[2],
+                                                          power_terms[3], power_terms[4], power_terms[5]};
+#endif
+/// And the i-th term.
+TROUPE_HOST_DEVICE inline std::uint32_t high_product(std::uint32_t a, std::uint32_t b, int i) {
+  return static_cast<std::uint32_t>((std::uint64_t{a} * b + TROUPE_EITHER(device_power_terms, power_terms)[i]) >> 32);
+}
+/// Of x >= 0; at most 2^32 - 1.
+TROUPE_HOST_DEVICE inline std::uint32_t truncated(float x) {
+  return TROUPE_EITHER(__float2uint_rz(x), x < 0x1p32f ? static_cast<std::uint32_t>(x) : ~std::uint32_t{0});
+}
 #undef TROUPE_EITHER
 
 __extension__ using wide = unsigned __int128;
@@ -89,22 +105,25 @@ TROUPE_HOST_DEVICE inline float score_of(std::uint32_t order) {
 TROUPE_HOST_DEVICE inline std::uint64_t inverse_power(std::uint32_t f) {
   const std::uint32_t g = ~f;
   std::uint32_t sum = 0xae99u;
-  sum = exact::high_product(sum, g) + 0x4c7a5u;
-  sum = exact::high_product(sum, g) + 0x2be180u;
-  sum = exact::high_product(sum, g) + 0x13b1948u;
-  sum = exact::high_product(sum, g) + 0x71ac52du;
-  sum = exact::high_product(sum, g) + 0x1ebfbdcfu;
-  sum = exact::high_product(sum, g) + 0x58b90c05u;
+#ifdef __CUDA_ARCH__
+#pragma unroll
+#endif
+  for (int i = 0; i < 6; ++i) sum = exact::high_product(sum, g, i);
   return std::uint64_t{exact::high_product(sum, g)} + 0x80000000u;
 }
 
-/// Of a score that is at most `best`, which is finite.
-TROUPE_HOST_DEVICE inline std::uint64_t weight_of(float score, float best, const token_draw& draw) {
-  const float nats = exact::product(exact::sum(best, -score), draw.inverse_temperature);
-  if (!(nats < 32)) return 0; // less than 2^-46 of the best
-  const auto distance = static_cast<std::uint32_t>(exact::product(nats, 0x1p27f));
+/// How far a score is below `best`, which is finite and at least as high: 2^27 a nat, rounded down. 32 nats and more
+/// are all ones.
+TROUPE_HOST_DEVICE inline std::uint32_t distance_of(float score, float best, const token_draw& draw) {
+  return exact::truncated(exact::product(exact::product(exact::sum(best, -score), draw.inverse_temperature), 0x1p27f));
+}
+/// 0 where less than 2^-40 of the best one's is left.
+TROUPE_HOST_DEVICE inline std::uint64_t weight_at(std::uint32_t distance) {
   const std::uint64_t octaves = std::uint64_t{distance} * 0xb8aa3b29u; // log2(e) of 2^31, so of 2^58
   return inverse_power(static_cast<std::uint32_t>(octaves >> 26)) << 8 >> (octaves >> 58);
+}
+TROUPE_HOST_DEVICE inline std::uint64_t weight_of(float score, float best, const token_draw& draw) {
+  return weight_at(distance_of(score, best, draw));
 }
 
 /// fraction * mass / 2^64, rounded down: a draw that is below the mass.

@@ -59,6 +59,16 @@ __global__ void __launch_bounds__(combine_groups* mla_latent / 4) combine_splits
   reinterpret_cast<uint2*>(args.out + row * mla_latent)[quad] = packed;
 }
 
+/// Rows that fit on the GPU at once take a multiprocessor each, which this much shared memory sees to: CTAs start as
+/// the splits end, and three of them on the first multiprocessors that are free would share what one can load.
+cudaError_t combine_shared_bytes(int rows, int& bytes) {
+  int sms = 0;
+  if (const auto e = multiprocessors(sms)) return e;
+  if (const auto e = device_attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor, bytes)) return e;
+  bytes = rows <= sms ? bytes / 2 : 0;
+  return cudaSuccess;
+}
+
 } // namespace
 
 int mla_decode_splits(int requests, int rows_per_request, int table_pages, int sms) {
@@ -74,8 +84,10 @@ cudaError_t mla_decode(const mla_decode_args& args, cudaStream_t stream, kernel_
   const auto launched =
       path == kernel_path::hopper ? sm90_mla_decode_parts(args, stream) : sm80_mla_decode_parts(args, stream);
   if (launched != cudaSuccess || args.splits == 1) return launched;
-  return launch_dependent(combine_splits_kernel,
-                          {dim3(args.requests * args.queries * args.heads), combine_groups * mla_latent / 4}, stream,
+  const int rows = args.requests * args.queries * args.heads;
+  int shared_bytes = 0;
+  if (const auto e = combine_shared_bytes(rows, shared_bytes)) return e;
+  return launch_dependent(combine_splits_kernel, {dim3(rows), combine_groups * mla_latent / 4, shared_bytes}, stream,
                           args);
 }
 

@@ -14,10 +14,9 @@ using amount = unsigned long long; // CUDA's atomics do not know std::uint64_t
 
 constexpr int threads = 512, warps = threads / 32;
 constexpr int parts_max = 64;
-constexpr int bin_count = 2048;
-constexpr int digits = 3; // 11, 11 and 10 bits of an order
-template <int Digit>
-constexpr int shift = Digit == 2 ? 0 : 21 - 11 * Digit;
+constexpr int bin_count = 2048; // of a 64th of a nat below the best
+constexpr int bin_shift = 21;   // of a distance
+constexpr int candidates_max = 2048;
 constexpr amount broken = ~0ull;
 
 /// Tokens that stay: all that are above the threshold, and the first of its ties.
@@ -27,67 +26,98 @@ struct pile {
   __device__ pile operator+(const pile& other) const { return {mass + other.mass, ties + other.ties}; }
 };
 
+__device__ inline amount sum_of_warp(amount x) {
+#pragma unroll
+  for (int d = 16; d; d /= 2) x += __shfl_xor_sync(~0u, x, d);
+  return x;
+}
 __device__ inline pile sum_of_warp(pile p) {
 #pragma unroll
   for (int d = 16; d; d /= 2) p = p + pile{__shfl_xor_sync(~0u, p.mass, d), __shfl_xor_sync(~0u, p.ties, d)};
   return p;
 }
 
-struct row_work {
-  amount peak;          // order of the best score, then ~ its id; or `broken`
-  amount mass;          // of all tokens that top-k leaves
-  amount wanted;        // of what is below the digits found so far; 0: all stay
-  unsigned threshold;   // order of the lowest score that stays
-  unsigned ties_wanted; // so many of it stay; 0: all
-  unsigned found;       // digits of the threshold that is being looked for
-  unsigned arrived;     // CTAs that have ended this pass
-  amount bins[bin_count];
-  pile parts[parts_max];
+struct candidate {
+  unsigned order; // of its score
+  int token;
 };
 
-enum class filter { top_k, top_p };
+struct row_work {
+  amount peaks[parts_max];      // of each part: order of its best score, then ~ its id; or `broken`
+  unsigned edits_broken;        // an edited score was none
+  amount mass[bin_count];       // weights, bin by bin; only of bins that may be in top-p
+  unsigned count[bin_count];    // of tokens with a weight; only if there is a top-k
+  amount part_mass[parts_max];  // of all tokens; then of those in better bins than the last one that top-k leaves
+  amount last_mass;             // of the tokens of that bin that stay
+  unsigned last_bin, threshold; // that bin, and the order of the lowest score that stays; 0: all
+  unsigned arrived;             // CTAs that have ended a pass
+  unsigned candidate_count;     // tokens in the bin that a threshold lies in
+  candidate candidates[candidates_max]; // the first of them
+  pile pieces[parts_max * warps];       // of each warp's piece of a part
+};
+
+/// Tokens that a lane looks at together, ids ascending; those that are not there have no chance.
+struct batch {
+  static constexpr int size = 8;
+  float score[size];
+  int first, step;
+  __device__ int id(int i) const { return first + i / 4 * 128 + i % 4 * step; }
+  __device__ float most() const {
+    float most = score[0];
+#pragma unroll
+    for (int i = 1; i < size; ++i) most = fmaxf(most, score[i]);
+    return most;
+  }
+};
 
 /// What a CTA works at.
 struct place {
   const kernels::token_draw draw;
   row_work& work;
   const float* scores; // of the row
-  int part_size;       // a multiple of 4
+  int piece_size;      // of a warp, a multiple of 4
 
   __device__ explicit place(const sample_args& args)
       : draw(args.rows[blockIdx.y].draw), work(static_cast<row_work*>(args.workspace)[blockIdx.y]),
         scores(args.logits + std::size_t(args.rows[blockIdx.y].row) * args.width),
-        part_size(((args.width + gridDim.x - 1) / gridDim.x + 3) / 4 * 4) {}
+        piece_size((args.width + gridDim.x * warps * 4 - 1) / (gridDim.x * warps * 4) * 4) {}
 
-  /// visit(id, score) for the tokens of this CTA's part that are below `count`.
+  /// visit(batch) for the tokens of this warp's piece that are below `count`; by whole warps.
   template <class Visit>
   __device__ void each(int count, Visit visit) const {
-    const int first = blockIdx.x * part_size, end = min(count, first + part_size);
+    const int lane = threadIdx.x % 32, piece = (blockIdx.x * warps + threadIdx.x / 32) * piece_size;
+    const int end = min(count, piece + piece_size);
     const bool aligned = reinterpret_cast<std::uintptr_t>(scores) % sizeof(float4) == 0;
-    const int quads = aligned ? max(0, end - first) / 4 : 0;
-    const auto* quad = reinterpret_cast<const float4*>(scores + first);
-    const auto visit_all = [&](int q, float4 v) {
-      const int token = first + 4 * q;
-      visit(token, v.x), visit(token + 1, v.y), visit(token + 2, v.z), visit(token + 3, v.w);
-    };
-    for (int q = threadIdx.x; q < quads; q += 2 * threads) { // two loads in flight
-      const bool two = q + threads < quads;
-      const float4 a = quad[q], b = two ? quad[q + threads] : float4{};
-      visit_all(q, a);
-      if (two) visit_all(q + threads, b);
+    batch b;
+    b.step = aligned ? 1 : 32;
+    b.first = piece + (aligned ? 4 * lane : lane);
+    for (int rest = end - piece; rest > 0; rest -= 32 * batch::size, b.first += 32 * batch::size) {
+#pragma unroll
+      for (int i = 0; i < batch::size; i += 4)
+        if (aligned && b.id(i) + 4 <= end) {
+          const auto quad = *reinterpret_cast<const float4*>(scores + b.id(i));
+          b.score[i] = quad.x, b.score[i + 1] = quad.y, b.score[i + 2] = quad.z, b.score[i + 3] = quad.w;
+        } else {
+          for (int j = i; j < i + 4; ++j) b.score[j] = b.id(j) < end ? scores[b.id(j)] : -INFINITY;
+        }
+      visit(b);
     }
-    for (int i = first + 4 * quads + int(threadIdx.x); i < end; i += threads) visit(i, scores[i]);
   }
-  __device__ bool is_broken() const {
-    return work.peak == broken || work.peak >> 32 <= order_of(-INFINITY); // no token is allowed
+  /// The best token as row_work::peaks has it, or `broken`; every warp looks for itself.
+  __device__ amount peak() const {
+    static_assert(parts_max == 64, "two a lane");
+    const int lane = threadIdx.x % 32;
+    const amount a = work.peaks[lane], b = work.peaks[lane + 32], mine = a > b ? a : b;
+    const unsigned high = __reduce_max_sync(~0u, unsigned(mine >> 32));
+    return amount{high} << 32 | __reduce_max_sync(~0u, high == mine >> 32 ? unsigned(mine) : 0);
   }
-  __device__ float best() const { return kernels::score_of(unsigned(work.peak >> 32)); }
-  /// The lowest score that stays.
-  __device__ float lowest() const { return work.threshold ? kernels::score_of(work.threshold) : -INFINITY; }
-  __device__ bool searches(filter what) const {
-    return draw.inverse_temperature > 0 && (what == filter::top_k ? draw.top_k > 0 : draw.top_p > 0) && !is_broken();
+  __device__ unsigned bin_of(float score, float best) const {
+    return kernels::distance_of(score, best, draw) >> bin_shift;
   }
 };
+
+__device__ inline bool is_token(amount peak) { return peak != broken && peak >> 32 > order_of(-INFINITY); }
+__device__ inline float score_of(amount peak) { return kernels::score_of(unsigned(peak >> 32)); }
 
 __device__ inline void begin() {
   ptx::grid_dependency_wait();
@@ -115,9 +145,9 @@ struct nucleus {
   const unsigned ties_max;
   amount tie_weight;
 
-  __device__ explicit nucleus(const place& here)
-      : draw(here.draw), best(here.best()), lowest(here.lowest()),
-        ties_max(here.work.ties_wanted ? here.work.ties_wanted : ~0u), tie_weight(weight_of(lowest, best, draw)) {
+  __device__ nucleus(const kernels::token_draw& draw, float best, unsigned threshold, unsigned ties_max)
+      : draw(draw), best(best), lowest(threshold ? kernels::score_of(threshold) : -INFINITY), ties_max(ties_max),
+        tie_weight(weight_of(lowest, best, draw)) {
     if (tie_weight < draw.weight_min) tie_weight = 0;
   }
   __device__ void add(pile& to, float score) const {

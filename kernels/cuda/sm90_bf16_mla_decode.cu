@@ -12,9 +12,10 @@
 // Invariant rows are independent; bits depend on the split plan, which may follow each request's length alone
 // Measured  H200, L2-cold, graph replay, an empty kernel 4.3 us: 128 x 4096 x 128 heads 258-262 us (560 TFLOP/s, 0.70
 //           of the limit), 128 x 8192 x 16 296 us (4.1 TB/s, 0.88); with combine: 1 x 4096 x 128 17.1-17.4 us, 1 x
-//           65536 52.2 us. In the same runs 267-270, 297-300, 18.4 and 57 us when P went to the other warpgroup after
-//           the second page's maximum was known, one thread loaded both buffers, and partial results left registers 32
-//           bytes a row and store. Profiled: tensor core 0.58 busy, L2 0.72 of its peak
+//           65536 52.2 us (16.3 and 49.2 since the combine has a multiprocessor for each of few rows). In the same runs
+//           267-270, 297-300, 18.4 and 57 us when P went to the other warpgroup after the second page's maximum was
+//           known, one thread loaded both buffers, and partial results left registers 32 bytes a row and store.
+//           Profiled: tensor core 0.58 busy, L2 0.72 of its peak
 // Rejected  clusters of two row tiles sharing pages by multicast: 338 us, the pair waits for its slower half at every
 //           page; scores of the next page before this one's products are done: 272 us; pages prefetched into L2:
 //           265-272 us, 16 heads 344-471; the combine's values loaded before its weights: + 0.4 us for 1 x 4096; 8, 16,

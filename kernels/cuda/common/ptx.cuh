@@ -19,6 +19,13 @@ __device__ inline void store_shared(std::uint32_t address, const uint4& v) {
                : "memory");
 }
 
+/// Adds to a word in shared memory and returns what it was.
+__device__ inline std::uint32_t add_shared(std::uint32_t address, std::uint32_t x) {
+  std::uint32_t before;
+  asm volatile("atom.shared.add.u32 %0, [%1], %2;" : "=r"(before) : "r"(address), "r"(x) : "memory");
+  return before;
+}
+
 // mbarrier: a ring slot is `full` when its bytes landed and `empty` when every consumer warpgroup released it.
 
 __device__ inline void mbarrier_init(std::uint64_t* bar, int arrivals) {
