@@ -59,8 +59,8 @@ __global__ void __launch_bounds__(combine_groups* mla_latent / 4) combine_splits
   reinterpret_cast<uint2*>(args.out + row * mla_latent)[quad] = packed;
 }
 
-/// Rows that fit on the GPU at once take a multiprocessor each, which this much shared memory sees to: CTAs start as
-/// the splits end, and three of them on the first multiprocessors that are free would share what one can load.
+/// Rows that fit on the GPU at once take a multiprocessor each, which this much shared memory sees to: left to
+/// themselves, several share one and what it can load.
 cudaError_t combine_shared_bytes(int rows, int& bytes) {
   int sms = 0;
   if (const auto e = multiprocessors(sms)) return e;
