@@ -5,8 +5,6 @@
 #include "runtime/net/ucx/connections.hpp"
 #include "runtime/net/ucx/orphaned_memory.hpp"
 
-#include <algorithm>
-
 namespace troupe::net {
 
 /// What a process sent before its end may still be on its way through UCX while the socket's end is here.
@@ -72,7 +70,7 @@ void connections::hang_up(peer& who) {
   who.tether.reset();
 }
 
-/// A while after a peer has gone its process has ended, too, and its parent knows; and UCX is done with its endpoint.
+/// A while after a peer has gone its process has ended, too, and its parent knows.
 void connections::tidy_up_soon() {
   if (std::exchange(tidies_soon_, true)) return;
   with_.timers.add(clock::now() + limits::orphaned_memory_patience, [this] {
@@ -80,12 +78,6 @@ void connections::tidy_up_soon() {
     const spin_hold hold(with_.net.lock);
     if (const auto bytes = release_orphaned_memory(); bytes > 0)
       log::debug("net: {} MiB of ended processes' memory given back", bytes >> 20);
-    const auto has_requests = [this](ucp_worker_h worker) {
-      const auto on_it = [worker](const auto& one) { return one.worker == worker; };
-      const bool closes = std::erase_if(with_.net.closing, on_it) > 0;
-      return closes || std::ranges::any_of(with_.net.forgotten, on_it) || std::ranges::any_of(with_.fetches, on_it);
-    };
-    if (with_.net.worker.drop_unused(has_requests)) tidy_up_soon();
   });
 }
 

@@ -110,7 +110,6 @@ void inbound::take(stream_id stream, stream_order<incoming_frame>::held& place, 
   }
   auto doing = std::make_unique<fetch>();
   doing->to = shared_from_this();
-  doing->worker = what.worker;
   doing->stream = stream;
   doing->place = &place;
   ucp_request_param_t param{};

@@ -28,7 +28,6 @@ class inbound;
 /// A rendezvous under way: UCX writes into `place`.
 struct fetch : boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
   std::shared_ptr<inbound> to;
-  ucp_worker_h worker = nullptr;
   stream_id stream;
   stream_order<incoming_frame>::held* place = nullptr;
 };

@@ -107,10 +107,9 @@ void outbound::take_back_segments() {
 
 bool outbound::close() {
   stop_sending();
-  auto* const worker = endpoint_.worker();
   endpoint_.close();
   if (in_flight_.empty()) return false;
-  for (auto& op : in_flight_) op.forgotten_by = this, op.worker = worker;
+  for (auto& op : in_flight_) op.forgotten_by = this;
   wire_.forgotten.splice(wire_.forgotten.end(), in_flight_); // their callbacks still come, or the worker ends
   return true;
 }

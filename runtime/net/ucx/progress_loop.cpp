@@ -93,7 +93,7 @@ void progress_loop::tick() {
   with_.timers.advance(now);
   {
     const spin_hold hold(with_.net.lock);
-    (void)with_.net.all_closed();
+    if (with_.net.all_closed() && with_.net.forgotten.empty() && with_.fetches.empty()) with_.net.worker.drop_unused();
   }
   if (leave_until_ == time_point::max()) return;
   if (peers_.leave() || now >= leave_until_) gone_ = true;

@@ -11,7 +11,6 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
-#include <utility>
 
 namespace troupe::net {
 
@@ -111,7 +110,7 @@ result<void> ucx_worker::add_worker() {
 }
 
 bool ucx_worker::renew() {
-  if (retired_.size() + abandoned_ >= limits::retired_workers_max) return false;
+  if (retired_.size() >= limits::retired_workers_max) return false;
   const auto old = newest_;
   const auto added = add_worker();
   if (!added) {
@@ -120,24 +119,17 @@ bool ucx_worker::renew() {
     (void)query(); // its address again
     return false;
   }
-  retired_.push_back({old});
+  retired_.push_back(old);
   return true;
 }
 
-bool ucx_worker::drop_unused(const std::function<bool(ucp_worker_h)>& has_requests) {
-  std::erase_if(retired_, [&](retired_worker& old) {
-    const bool unused = !old.is_used();
-    if (!std::exchange(old.was_unused, unused) || !unused) return false;
-    if (has_requests(old.worker.get())) abandon(old.worker);
-    return true;
-  });
-  return !retired_.empty();
+void ucx_worker::drop_unused() {
+  std::erase_if(retired_, [](const auto& old) { return old.use_count() == 1; });
 }
 
 bool ucx_worker::arm() {
   const auto armed = [](const auto& one) { return ucp_worker_arm(one.get()) == UCS_OK; };
-  return armed(newest_) &&
-         std::ranges::all_of(retired_, [&](const auto& old) { return !old.is_used() || armed(old.worker); });
+  return armed(newest_) && std::ranges::all_of(retired_, armed);
 }
 
 result<void> ucx_worker::query() {
@@ -157,13 +149,8 @@ ucx_worker::~ucx_worker() {
 }
 
 void ucx_worker::abandon() {
-  abandon(newest_);
-  for (const auto& old : retired_) abandon(old.worker);
-}
-
-void ucx_worker::abandon(const std::shared_ptr<ucp_worker>& one) {
-  (void)new std::shared_ptr<ucp_worker>(one); // which nobody drops
-  ++abandoned_;
+  retired_.push_back(newest_);
+  for (const auto& one : retired_) (void)new std::shared_ptr<ucp_worker>(one); // which nobody drops
 }
 
 result<void> ucx_worker::set_handler(unsigned id, ucp_am_recv_callback_t handler, void* context) {

@@ -2,8 +2,7 @@
 //
 // A worker may be renewed. UCX 1.13 numbers the connections between two workers on both sides; once an attempt was cut
 // short, the numbers differ, and messages of later connections get lost. A new worker starts to count anew; the old
-// ones go on with the endpoints that they have, and stand still without any: an endpoint that fails while it closes can
-// make UCX touch memory that is gone.
+// ones go on with the endpoints that they have.
 #pragma once
 
 #include "runtime/core/result.hpp"
@@ -11,7 +10,6 @@
 #include <ucp/api/ucp.h>
 
 #include <cstddef>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -48,9 +46,8 @@ class ucx_worker {
   /// Puts a new worker, with the same handlers, into the place of the newest. False when that cannot be: UCX refuses,
   /// or limits::retired_workers_max are still in use.
   bool renew();
-  /// Lets old workers go that had no endpoint the last time either. To be called now and then; true if there are some
-  /// left. `has_requests`: of ours, which may never finish; UCX 1.13 aborts when such a worker is destroyed.
-  bool drop_unused(const std::function<bool(ucp_worker_h)>& has_requests);
+  /// Destroys old workers without endpoints. Not while a request of ours is open on any: UCX 1.13 aborts.
+  void drop_unused();
   /// Where others' endpoints lead to.
   std::span<const std::byte> address() const { return address_; }
   /// What may travel in the header of an active message.
@@ -61,7 +58,7 @@ class ucx_worker {
   result<void> set_handler(unsigned id, ucp_am_recv_callback_t handler, void* context);
   bool progress() {
     bool worked = progress(newest_);
-    for (const auto& old : retired_) worked |= old.is_used() && progress(old.worker);
+    for (const auto& old : retired_) worked |= progress(old);
     return worked;
   }
   /// False: there is something to progress already.
@@ -74,15 +71,7 @@ class ucx_worker {
     void* context;
   };
 
-  struct retired_worker {
-    bool is_used() const { return worker.use_count() > 1; } ///< by an endpoint
-
-    std::shared_ptr<ucp_worker> worker;
-    bool was_unused = false;
-  };
-
   ucx_worker() = default;
-  void abandon(const std::shared_ptr<ucp_worker>& one);
   result<void> open(const options& how);
   result<void> add_worker();
   result<void> query();
@@ -94,8 +83,7 @@ class ucx_worker {
 
   std::shared_ptr<ucp_context> context_;
   std::shared_ptr<ucp_worker> newest_;
-  std::vector<retired_worker> retired_;
-  std::size_t abandoned_ = 0;
+  std::vector<std::shared_ptr<ucp_worker>> retired_;
   ucp_worker_h delivering_ = nullptr;
   std::vector<handler> handlers_;
   std::string transports_;

@@ -36,9 +36,9 @@ ucs_status_t wire::send(ucp_ep_h endpoint, message_kind kind, std::span<const st
 }
 
 bool wire::all_closed() {
-  std::erase_if(closing, [](const closing_endpoint& one) {
-    if (ucp_request_check_status(one.request) == UCS_INPROGRESS) return false;
-    ucp_request_free(one.request);
+  std::erase_if(closing, [](void* request) {
+    if (ucp_request_check_status(request) == UCS_INPROGRESS) return false;
+    ucp_request_free(request);
     return true;
   });
   return closing.empty();
@@ -75,7 +75,7 @@ void ucx_endpoint::close() {
   param.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
   param.flags = may_force_ && opened ? UCP_EP_CLOSE_FLAG_FORCE : 0;
   auto* const request = ucp_ep_close_nbx(std::exchange(endpoint_, nullptr), &param);
-  if (UCS_PTR_IS_PTR(request)) wire_->closing.push_back({request, worker_.get()});
+  if (UCS_PTR_IS_PTR(request)) wire_->closing.push_back(request);
   worker_.reset();
 }
 

@@ -27,14 +27,8 @@ struct wire_op : boost::intrusive::list_base_hook<boost::intrusive::link_mode<bo
   virtual void take_back_segments() {}
 
   const outbound* forgotten_by = nullptr; ///< of those in wire::forgotten
-  ucp_worker_h worker = nullptr;          ///< of the same
 };
 using wire_op_list = boost::intrusive::list<wire_op, boost::intrusive::constant_time_size<false>>;
-
-struct closing_endpoint {
-  void* request;
-  ucp_worker_h worker;
-};
 
 struct wire {
   wire(ucx_worker& of, job_queue& queue) : worker(of), jobs(queue) {}
@@ -60,8 +54,8 @@ struct wire {
   std::vector<std::shared_ptr<outbound>> to_flush; ///< by the progress thread, after this round
   std::unique_ptr<wire_op> spare_hot;              ///< the next hot message's memory
   std::unique_ptr<wire_op> spare_parcel;           ///< the next parcel's
-  std::vector<closing_endpoint> closing;
-  wire_op_list forgotten; ///< under way when their connection was closed
+  std::vector<void*> closing;                      ///< requests of endpoints that are not closed yet
+  wire_op_list forgotten;                          ///< under way when their connection was closed
 };
 
 /// One end of a connection. Closes itself by force where it can: UCX then gives up every send that is under way. Within
@@ -83,7 +77,6 @@ class ucx_endpoint {
   ~ucx_endpoint() { close(); }
 
   ucp_ep_h handle() const { return endpoint_; }
-  ucp_worker_h worker() const { return worker_.get(); }
   void close();
 
  private:
