@@ -1,18 +1,19 @@
-// Math      slot = number of earlier tokens with the same choice;  FP8: q = e4m3(x / scale), scale = max(max|x|, 1e-4) /
-//           448 per row and 128 channels
+// Math      slot = number of earlier tokens with the same choice;  FP8: q = e4m3(x / scale), with
+//           scale = max(max|x|, 1e-4) / 448 per row and 128 channels
 // Shapes    x [tokens, H] bf16, inputs [experts, rows_max, H] e4m3 with scales [experts, H/128, rows_max], or bf16
-// Roofline  FP8, 256 tokens, 8 choices and the shared expert, H = 7168: 3.7 MB in, 16.5 MB out: 4.4 us at 4.5 TB/s; two
-//           empty kernels take 4.9 us, so that 8 us are out of reach for 256 tokens while rows are copied to their slots
-// Mapping   one CTA a token, which takes (FP8: quantises) its row into shared memory while the gate still runs, counts the choices
-//           before its own and bulk-copies the row to its slots; one more counts rows
+// Roofline  FP8, 256 tokens, 8 choices and the shared expert, H = 7168: 3.7 MB in, 16.5 MB out: 4.4 us at 4.5 TB/s;
+//           two empty kernels take 4.9 us, so that 8 us are out of reach for 256 tokens while rows are copied to their
+//           slots
+// Mapping   one CTA a token, which takes (FP8: quantises) its row into shared memory while the gate still runs, counts
+//           the choices before its own and bulk-copies the row to its slots; one more counts rows
 // Invariant all counts are integers: slots and bytes are the same in every run
-// Measured  FP8 on one H200, L2-cold, graph replay, gate and shared expert included, 1, 64, 128, 256 tokens: 9.2, 9.7, 11.3, 14.9
-//           us where two dependent empty kernels take 4.9. By clock stamps, 1 token: ready for the choice 2.8 us after
-//           the gate's start, slots known 3.2, rows stored 4.7; 256 tokens: 3.7-5.4, 4.8-8.2, 10.2. Stores of these
-//           16.5 MB alone take 4.6 us, of scattered scales alone 2.4
-// Rejected  the row by way of shared memory, 256 threads, code that is new after the gate: + 0.3 us at 1 token, + 1.1 at
-//           128, + 2.6 at 256.  One kernel with the gate, CTAs meeting at a counter: + 0.5 to 1 us.  16-byte stores of
-//           the rows instead of bulk copies, copies of 1 KB, eviction hints: the same.  Kernels that divide L1
+// Measured  FP8 on one H200, L2-cold, graph replay, gate and shared expert included, 1, 64, 128, 256 tokens: 9.2, 9.7,
+//           11.3, 14.9 us where two dependent empty kernels take 4.9. By clock stamps, 1 token: ready for the choice
+//           2.8 us after the gate's start, slots known 3.2, rows stored 4.7; 256 tokens: 3.7-5.4, 4.8-8.2, 10.2. Stores
+//           of these 16.5 MB alone take 4.6 us, of scattered scales alone 2.4
+// Rejected  the row by way of shared memory, 256 threads, code that is new after the gate: + 0.3 us at 1 token, + 1.1
+//           at 128, + 2.6 at 256.  One kernel with the gate, CTAs meeting at a counter: + 0.5 to 1 us.  16-byte stores
+//           of the rows instead of bulk copies, copies of 1 KB, eviction hints: the same.  Kernels that divide L1
 //           differently: + 17 us at 128 tokens, every multiprocessor must run empty in between
 // Source    model-spec.md sections 7.3 and 9
 #include "kernels/cuda/common/launch.cuh"
