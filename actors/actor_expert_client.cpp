@@ -167,7 +167,7 @@ void actor_expert_client::apply(const cluster_view& view) {
   placement_ = view.placement;
   owners_ = placement_.owner;
   std::ranges::sort(owners_);
-  owners_.erase(std::ranges::unique(owners_).begin(), owners_.end());
+  owners_.erase(std::unique(owners_.begin(), owners_.end()), owners_.end()); // clang 14 cannot read ranges::unique
   owner_index_.clear();
   for (const auto owner : placement_.owner)
     owner_index_.push_back(static_cast<std::uint32_t>(std::ranges::lower_bound(owners_, owner) - owners_.begin()));
