@@ -35,8 +35,7 @@ class netns(unittest.TestCase):
         hosts, peers = self.hosts(2)
         peers[1].ping(peers[2])
         peers[2].ping(peers[1])
-        self.wait_for_answers(peers[1])
-        self.wait_for_answers(peers[2])
+        self.wait_for_all(peers)
         return hosts, peers
 
     def wait_for_answers(self, peer, more=50, timeout_s=20):
@@ -47,6 +46,10 @@ class netns(unittest.TestCase):
             self.assertLess(time.monotonic(), deadline, f"no answers: {report}")
             time.sleep(0.02)
         return report
+
+    def wait_for_all(self, peers):
+        for peer in peers.values():
+            self.wait_for_answers(peer)
 
     def check(self, peers, may_bounce, must_bounce=()):
         """The numbers of the peers whose questions may have come back, and must have."""
@@ -80,8 +83,7 @@ class netns(unittest.TestCase):
             hosts.link(number, "down")
             time.sleep(0.2)
             hosts.link(number, "up")
-            self.wait_for_answers(peers[1])
-            self.wait_for_answers(peers[2])
+            self.wait_for_all(peers)
         self.check(peers, may_bounce=(1, 2))
 
     def test_two_hosts_whose_link_fails_while_they_connect(self):
@@ -94,26 +96,22 @@ class netns(unittest.TestCase):
             hosts.link(number, "down")
             time.sleep(2.5)
             hosts.link(number, "up")
-            self.wait_for_answers(peers[1])
-            self.wait_for_answers(peers[2])
+            self.wait_for_all(peers)
         self.check(peers, may_bounce=(1, 2), must_bounce=(1, 2))
 
     def test_two_hosts_find_each_other_again_after_a_blackhole(self):
         hosts, peers = self.two_that_ask_each_other()
         self.cut(hosts, (1, 2), 3)
-        self.wait_for_answers(peers[1])
-        self.wait_for_answers(peers[2])
+        self.wait_for_all(peers)
         self.check(peers, may_bounce=(1, 2), must_bounce=(1, 2))
 
     def test_three_hosts_of_which_two_are_parted_for_five_seconds(self):
         hosts, peers = self.hosts(3)
         for one, other in ((1, 2), (2, 3), (3, 1)):
             peers[one].ping(peers[other])
-        for peer in peers.values():
-            self.wait_for_answers(peer)
+        self.wait_for_all(peers)
         self.cut(hosts, (1, 2), 5)
-        for peer in peers.values():
-            self.wait_for_answers(peer)
+        self.wait_for_all(peers)
         self.check(peers, may_bounce=(1,), must_bounce=(1,))
 
 

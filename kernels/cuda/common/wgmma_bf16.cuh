@@ -2,7 +2,7 @@
 // registers, B K-major in shared memory. Layouts and rules as in wgmma.cuh; `keep` = 0 starts from zero.
 #pragma once
 
-#include "kernels/cuda/common/wgmma.cuh"
+#include "kernels/cuda/common/wgmma_n128.cuh"
 
 namespace troupe::cuda::ptx {
 
@@ -103,14 +103,7 @@ struct wgmma_bf16<96> {
 template <>
 struct wgmma_bf16<128> {
   __device__ static void run(float (&d)[64], std::uint64_t a, std::uint64_t b, int keep) {
-    asm volatile("{.reg .pred p; setp.ne.b32 p, %66, 0; wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-                 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-                 "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-                 "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
-                 "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
-                 "}, %64, %65, p, 1, 1, 0, 0;}"
-                 : TROUPE_ACC16(0), TROUPE_ACC16(16), TROUPE_ACC16(32), TROUPE_ACC16(48)
-                 : "l"(a), "l"(b), "r"(keep));
+    wgmma_bf16_n128(d, a, b, keep);
   }
 };
 

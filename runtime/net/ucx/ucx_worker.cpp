@@ -32,7 +32,8 @@ constexpr int shared_slot_bytes = 256;
 /// of them may be about memory that is gone.
 constexpr int tcp_events_at_once = 1;
 
-/// The value in force. The environment wins: an operator knows the network better than our defaults do.
+/// The value in force. The environment wins: an operator knows the network better than our defaults do. An option of a
+/// transport alone has its name only in the environment (`prefix`).
 result<std::string> set_default(ucp_config_t* config, const char* name, const std::string& value,
                                 const char* prefix = "UCX_") {
   if (const char* const set = std::getenv((std::string(prefix) + name).c_str())) return std::string(set);
